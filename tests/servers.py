@@ -1,0 +1,53 @@
+"""PostgreSQL and Valkey for a test session, started before Django reads its settings (`-p tests.servers` in pyproject.toml)."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from project.embedded import Postgres, Valkey
+
+directory: Path
+postgres: Postgres
+valkey: Valkey
+
+ENVIRONMENT = {
+    "SECRET_KEY": "tests",
+    "SECRET_KEYS": "6MwGmoPHmdPjXdvtYQ1Fq3Ee6TTUkkq0sXyv7qkIuZk=",
+    "DEBUG": "1",
+    "CARILLON_PROCESS": "tests",
+    "CARILLON_APPS": "examples.ops" if Path("examples/ops/models.py").exists() else "",
+    "WORKFLOW_MODELS": "ops.Incident,ops.Order",
+    "EMAIL_URL": "smtp://127.0.0.1:1",  # nobody is there: a test that sends mail brings its own server
+    "OUTBOUND_ALLOW": "127.0.0.1",
+    "LOG_LEVEL": "WARNING",
+}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
+    """Start the servers and name them in the environment; pytest-django reads the settings inside this hook."""
+    global directory, postgres, valkey
+    directory = Path(tempfile.mkdtemp(prefix="carillon-tests-"))
+    postgres = Postgres(directory / "postgres", durable=False).start()
+    early_config.add_cleanup(_stop)
+    valkey = Valkey(directory / "valkey").start()
+    for name in ("ALLOWED_HOSTS", "HTTPS", "BEHIND_PROXY", "CARILLON_URL", "FLOWER_URL", "CARILLON_OFFLINE"):
+        os.environ.pop(name, None)
+    os.environ.update(
+        ENVIRONMENT,
+        DATA_DIR=str(directory),
+        DATABASE_URL=postgres.url,
+        REDIS_URL=valkey.url,
+        CELERY_BROKER_URL=valkey.url,
+    )
+    return (yield)
+
+
+def _stop() -> None:
+    for server in (valkey, postgres):
+        server.stop()
+    shutil.rmtree(directory)
