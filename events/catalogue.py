@@ -1,0 +1,184 @@
+"""What ingest and routing know of the configuration, compiled once per process and change."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+from django.utils import timezone
+
+from events.models import ApiKey, EventSchema, EventType, Source, Subscription
+from events.schemas import SchemaError, Validator
+from project.configuration import cached
+from project.expressions import Expression, ExpressionError, compile_expression
+from project.rates import Rate
+
+log = structlog.get_logger(__name__)
+
+FRESH: Final = 1.0  # seconds that a request may rely on what it knows; what it does not know it asks for at once
+FILTER_VARIABLES: Final = ("event",)
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key as requests know it."""
+
+    source: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    rate_limit: Rate | None
+    is_authenticated: bool = True  # REST framework's word for "somebody"
+
+
+@dataclass(frozen=True)
+class Type:
+    """An event type with its schemas by version."""
+
+    name: str
+    retired: bool
+    schemas: dict[int, Validator] = field(default_factory=dict)
+
+    def schema(self, dataschema: str) -> Validator | None:
+        """The version that `dataschema` names (`…/3`, `v3`, `3`), else the latest; None when anything goes.
+
+        Raises LookupError, naming the versions there are, when it names another.
+        """
+        if not self.schemas:
+            return None
+        if not dataschema:
+            return self.schemas[max(self.schemas)]
+        version = dataschema.rstrip("/").rpartition("/")[2].removeprefix("v")
+        if version.isdecimal() and int(version) in self.schemas:
+            return self.schemas[int(version)]
+        known = ", ".join(map(str, sorted(self.schemas)))
+        raise LookupError(f"{self.name} has no schema version {version!r}; it has: {known}.")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A subscription, compiled. `fault` says why its filter cannot be used."""
+
+    name: str
+    types: tuple[str, ...]
+    sources: tuple[str, ...]
+    filter: Expression | None
+    fault: str
+    workflow: int
+    workflow_enabled: bool
+    enabled: bool
+
+    def hears_type(self, type_name: str) -> bool:
+        return any(type_name == t or (t.endswith("*") and type_name.startswith(t[:-1])) for t in self.types)
+
+    def hears_source(self, source: str) -> bool:
+        return not self.sources or any(source == s or source.startswith(f"{s}/") for s in self.sources)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    keys: dict[str, Key]
+    types: dict[str, Type]
+
+
+class Rules:
+    """The subscriptions, ordered by name, with an index by event type that fills as types are seen."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._all = tuple(rules)
+        self._by_type: dict[str, tuple[Rule, ...]] = {}
+
+    def for_type(self, type_name: str) -> tuple[Rule, ...]:
+        found = self._by_type.get(type_name)
+        if found is None:
+            found = self._by_type[type_name] = tuple(rule for rule in self._all if rule.hears_type(type_name))
+        return found
+
+
+@cached
+def catalogue() -> Catalogue:
+    return Catalogue(keys=_keys(), types=_types())
+
+
+@cached
+def rules() -> Rules:
+    return Rules(
+        _rule(row)
+        for row in Subscription.objects.select_related("workflow").prefetch_related("sources").order_by("name")
+    )
+
+
+def key_of(digest: str) -> Key | None:
+    """The valid key with this digest. One made a moment ago is found; one revoked may work for a second."""
+    key = catalogue(max_age=FRESH).keys.get(digest) or catalogue().keys.get(digest)
+    return key if key and (key.expires_at is None or key.expires_at > timezone.now()) else None
+
+
+def type_named(name: str) -> Type | None:
+    """The event type of this name, also when it was made a moment ago."""
+    return catalogue(max_age=FRESH).types.get(name) or catalogue().types.get(name)
+
+
+def _keys() -> dict[str, Key]:
+    rows = ApiKey.objects.filter(revoked_at=None, source__enabled=True).select_related("source")
+    return {
+        row.digest: Key(
+            source=row.source.uri,
+            scopes=frozenset(row.scopes),
+            expires_at=row.expires_at,
+            rate_limit=Rate.parse(row.source.rate_limit) if row.source.rate_limit else None,
+        )
+        for row in rows
+    }
+
+
+def _types() -> dict[str, Type]:
+    schemas: dict[int, dict[int, Validator]] = defaultdict(dict)
+    for row in EventSchema.objects.all():
+        try:
+            schemas[row.event_type_id][row.version] = Validator(row.schema)
+        except SchemaError as error:  # saved by another release, perhaps: the type goes on without it, and says so
+            log.error("schema unusable", event_type=row.event_type_id, version=row.version, error=str(error))
+    return {row.name: Type(row.name, row.retired, schemas[row.pk]) for row in EventType.objects.all()}
+
+
+def _rule(row: Subscription) -> Rule:
+    compiled, fault = None, ""
+    if row.filter:
+        try:
+            compiled = compile_expression(row.filter, FILTER_VARIABLES)
+        except ExpressionError as error:
+            fault = f"the filter does not compile: {error}"
+    return Rule(
+        name=row.name,
+        types=tuple(row.types),
+        sources=tuple(source.uri for source in row.sources.all()),
+        filter=compiled,
+        fault=fault,
+        workflow=row.workflow_id,
+        workflow_enabled=row.workflow.enabled,
+        enabled=row.enabled,
+    )
+
+
+class Bucket:
+    """A token bucket: `rate.count` at once, refilled over `rate.per_seconds`."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate, self._tokens, self._at = rate, float(rate.count), time.monotonic()
+
+    def wait(self, n: int) -> float:
+        """Take n tokens and return 0.0, or take none and return the seconds until they are there."""
+        now = time.monotonic()
+        per_second = self._rate.count / self._rate.per_seconds
+        self._tokens = min(float(self._rate.count), self._tokens + (now - self._at) * per_second)
+        self._at = now
+        # A batch larger than the bucket passes when the bucket is full, and leaves a debt.
+        if self._tokens >= min(n, self._rate.count):
+            self._tokens -= n
+            return 0.0
+        return (min(n, self._rate.count) - self._tokens) / per_second

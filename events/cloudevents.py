@@ -1,0 +1,251 @@
+"""From an HTTP request to events: plain JSON and the three modes of CloudEvents 1.0.
+
+Follows the CloudEvents specification 1.0.2, its JSON event format and its HTTP protocol binding.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import unquote
+
+import orjson
+from django.conf import settings
+from django.utils.dateparse import parse_datetime
+
+from project.api import BadRequest, Fault, TooLarge, UnsupportedType, load
+
+PLAIN: Final = "application/json"
+STRUCTURED: Final = "application/cloudevents+json"
+BATCH: Final = "application/cloudevents-batch+json"
+
+ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,50}\Z")
+PLAIN_FIELDS: Final = ("type", "data", "id", "subject", "time", "source", "dataschema")
+MAX_LENGTH: Final = {"type": 200, "id": 200, "subject": 500, "source": 500, "dataschema": 500}
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An event as it came in; "" where an attribute is missing, which ingest fills in."""
+
+    type: str
+    data: Any = None
+    id: str = ""
+    source: str = ""
+    subject: str = ""
+    dataschema: str = ""
+    time: datetime | None = None
+    extensions: dict[str, Any] = field(default_factory=dict)
+
+
+def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[list[Incoming], bool]:
+    """The events of a request, and whether they came as a batch.
+
+    Raises BadRequest, TooLarge or UnsupportedType, naming every field at fault.
+    """
+    media_type, _, parameters = content_type.partition(";")
+    media_type = media_type.strip().lower()
+    if charset := re.search(r"charset=\"?([\w-]+)", parameters, re.IGNORECASE):
+        if charset[1].lower() not in ("utf-8", "us-ascii"):
+            raise UnsupportedType(f"The charset is {charset[1]}; JSON is sent in UTF-8.")
+    if media_type == BATCH:
+        return _many(load(body), _structured), True
+    if media_type == STRUCTURED:
+        return [_one(body, _structured)], False
+    if "ce-specversion" in headers:
+        return [_binary(media_type, headers, body)], False
+    if media_type == PLAIN:
+        if body.lstrip()[:1] == b"[":
+            return _many(load(body), _plain), True
+        return [_one(body, _plain)], False
+    raise UnsupportedType(
+        f"The content type is {media_type or 'missing'}; send {PLAIN}, {STRUCTURED}, {BATCH}, or CloudEvents binary mode "
+        "(ce-* headers)."
+    )
+
+
+Reader = Callable[[Any, list[Fault], str], Incoming]
+
+
+def _one(body: bytes, reader: Reader) -> Incoming:
+    _check_size(len(body))
+    faults: list[Fault] = []
+    event = reader(load(body), faults, "")
+    return _unless(faults, event)
+
+
+def _many(items: Any, reader: Reader) -> list[Incoming]:
+    if not isinstance(items, list):
+        raise BadRequest("A batch is a JSON array of events.")
+    if not items:
+        raise BadRequest("The batch is empty; send at least one event.")
+    if len(items) > settings.BATCH_MAX_EVENTS:
+        raise TooLarge(f"The batch has {len(items)} events; at most {settings.BATCH_MAX_EVENTS} at once.")
+    faults: list[Fault] = []
+    events = [reader(item, faults, f"{index}.") for index, item in enumerate(items)]
+    for index, item in enumerate(items):
+        _check_size(len(orjson.dumps(item)), index)
+    return _unless(faults, events)
+
+
+def _check_size(size: int, index: int | None = None) -> None:
+    if size > settings.EVENT_MAX_BYTES:
+        which = "The event" if index is None else f"Event {index} of the batch"
+        raise TooLarge(f"{which} has {size:,} bytes; at most {settings.EVENT_MAX_BYTES:,}.")
+
+
+def _unless(faults: list[Fault], result: Any) -> Any:
+    if faults:
+        raise BadRequest("This is not an event: " + "; ".join(f"{f.path}: {f.message}" for f in faults[:3]), faults)
+    return result
+
+
+def _plain(item: Any, faults: list[Fault], prefix: str) -> Incoming:
+    if isinstance(item, dict) and "specversion" in item:
+        return _structured(item, faults, prefix)
+    if not isinstance(item, dict):
+        faults.append(Fault(prefix.rstrip("."), "must be a JSON object"))
+        return Incoming("")
+    for name in item.keys() - set(PLAIN_FIELDS):
+        faults.append(Fault(f"{prefix}{name}", f"unknown field; known are {', '.join(PLAIN_FIELDS)}"))
+    return _attributes({name: item[name] for name in PLAIN_FIELDS if name in item}, faults, prefix)
+
+
+def _structured(item: Any, faults: list[Fault], prefix: str) -> Incoming:
+    if not isinstance(item, dict):
+        faults.append(Fault(prefix.rstrip("."), "must be a JSON object"))
+        return Incoming("")
+    _required(item, faults, prefix)
+    if "data_base64" in item and "data" in item:
+        faults.append(Fault(f"{prefix}data_base64", "cannot stand beside data"))
+    return _attributes(item, faults, prefix)
+
+
+def _binary(media_type: str, headers: Mapping[str, str], body: bytes) -> Incoming:
+    _check_size(len(body))
+    faults: list[Fault] = []
+    item: dict[str, Any] = {
+        name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")
+    }
+    _required(item, faults, "ce-")
+    if media_type:
+        item["datacontenttype"] = media_type
+    if body:
+        if media_type in ("", PLAIN) or media_type.endswith("+json"):
+            item["data"] = load(body)
+        elif media_type.startswith("text/"):
+            item["data"] = _text(body)
+        else:
+            item["data_base64"] = base64.b64encode(body).decode()
+    event = _attributes(item, faults, "ce-")
+    return _unless(faults, event)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not UTF-8: {error}.") from error
+
+
+def _required(item: Mapping[str, Any], faults: list[Fault], prefix: str) -> None:
+    if item.get("specversion") != "1.0":
+        faults.append(Fault(f"{prefix}specversion", f'must be "1.0", not {item.get("specversion")!r}'))
+    for name in ("id", "source", "type"):
+        if not item.get(name):
+            faults.append(Fault(f"{prefix}{name}", "is required by CloudEvents"))
+
+
+def _attributes(item: dict[str, Any], faults: list[Fault], prefix: str) -> Incoming:
+    def fault(name: str, message: str) -> None:
+        faults.append(Fault(f"{prefix}{name}", message))
+
+    event = Incoming(type="", data=item.get("data"))
+    if not item.get("type"):
+        fault("type", "is required: the name of an event type")
+    for name, value in item.items():
+        if name in MAX_LENGTH:
+            if value is None and name != "type":
+                continue
+            if not isinstance(value, str):
+                fault(name, f"must be a string, not {_kind(value)}")
+            elif len(value) > MAX_LENGTH[name]:
+                fault(name, f"has {len(value)} characters; at most {MAX_LENGTH[name]}")
+            elif "\0" in value:
+                fault(name, "contains a NUL character")
+            else:
+                setattr(event, name, value)
+        elif name == "time":
+            event.time = _time(value, fault)
+        elif name == "data_base64":
+            event.extensions[name] = _base64(value, fault)
+        elif name in ("data", "specversion"):
+            continue
+        elif not ATTRIBUTE.match(name):
+            fault(name, "is not an attribute name: CloudEvents allows small letters and digits")
+        elif isinstance(value, dict | list):
+            fault(name, f"must be a string, a number or a boolean, not {_kind(value)}")
+        elif name in ("uid", "depth"):
+            fault(name, "is Carillon's own")
+        elif value is not None:
+            event.extensions[name] = value
+    if holds_nul(event.data) or holds_nul(event.extensions):
+        fault("data", "contains a NUL character (\\u0000), which PostgreSQL cannot store")
+    return event
+
+
+def _time(value: Any, fault: Callable[[str, str], None]) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        parsed = parse_datetime(value) if isinstance(value, str) and "T" in value.upper() else None
+        if parsed is not None and parsed.tzinfo is not None:
+            return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    fault("time", f"must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z, not {str(value)[:50]!r}")
+    return None
+
+
+def _base64(value: Any, fault: Callable[[str, str], None]) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        fault("data_base64", "is not base64")
+    return str(value)
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+    return "an object"
+
+
+def holds_nul(value: Any) -> bool:
+    """Whether a JSON value has a NUL character in any of its strings."""
+    return value not in (None, {}, "") and b"\\u0000" in orjson.dumps(value) and _holds_nul(value)
+
+
+def _holds_nul(value: Any) -> bool:  # the six characters may also stand in a text as they are, after a backslash
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(_holds_nul, value))
+        case dict():
+            return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return False

@@ -1,0 +1,155 @@
+"""From incoming events to stored ones: checked, stored once, announced. Nothing here needs Redis."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection
+from django.utils import timezone
+
+from events import catalogue
+from events.cloudevents import Incoming
+from project import metrics
+from project.api import Fault, Forbidden, TooMany, Unprocessable
+from project.doorbell import ring
+from project.identifiers import new_uid
+from project.rates import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event that is safe."""
+
+    uid: UUID
+    id: str
+    source: str
+    type: str
+    duplicate: bool
+
+
+def accept(events: Sequence[Incoming], *, source: str, rate_limit: Rate | None = None, batch: bool = False) -> list[Stored]:
+    """Store what the producer `source` (a URI such as `/shop`) sends, all or nothing; returns what is stored, in order.
+
+    An event whose (source, id) is stored already is returned as it was stored then, with `duplicate`. Raises TooMany,
+    Forbidden (an event claims another source) or Unprocessable (unknown type, data against its schema): then nothing is
+    stored. Returns only after PostgreSQL has committed, unless the caller holds a transaction open.
+    """
+    _limit(source, rate_limit, len(events))
+    _fill_in(events, source)
+    faults = [fault for index, event in enumerate(events) for fault in _faults(event, f"{index}." if batch else "")]
+    if faults:
+        raise Unprocessable("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3]), faults)
+    stored = _store(events)
+    new = Counter(event.source for event in stored if not event.duplicate)
+    for name, n in new.items():
+        metrics.count("carillon_events_accepted_total", n, source=name)
+    if duplicates := len(stored) - new.total():
+        metrics.count("carillon_events_duplicate_total", duplicates, source=source)
+    if new:
+        first = next(event for event in stored if not event.duplicate)
+        ring("events.route", by=f"{first.type} {first.uid}")
+    return stored
+
+
+_buckets: dict[str, tuple[Rate, catalogue.Bucket]] = {}
+_buckets_lock = threading.Lock()
+
+
+def _limit(source: str, rate: Rate | None, n: int) -> None:
+    """The source's rate limit, kept by each web process for itself."""
+    if rate is None:
+        return
+    with _buckets_lock:
+        known, bucket = _buckets.get(source, (None, None))
+        if bucket is None or known != rate:
+            bucket = catalogue.Bucket(rate)
+            _buckets[source] = (rate, bucket)
+        wait = bucket.wait(n)
+    if wait:
+        raise TooMany(f"{source} may send {rate}; nothing was stored.", retry_after=max(1, round(wait + 0.5)))
+
+
+def _fill_in(events: Sequence[Incoming], source: str) -> None:
+    now = timezone.now()
+    for index, event in enumerate(events):
+        event.source = event.source or source
+        if event.source != source and not event.source.startswith(f"{source}/"):
+            raise Forbidden(
+                f"This API key sends as {source} and below, not as {event.source}.",
+                [Fault(f"{index}.source" if len(events) > 1 else "source", f"must be {source} or begin with {source}/")],
+            )
+        event.id = event.id or str(new_uid())
+        event.time = event.time or now
+
+
+def _faults(event: Incoming, prefix: str) -> list[Fault]:
+    known = catalogue.type_named(event.type)
+    if known is None:
+        return [Fault(f"{prefix}type", f"there is no event type {event.type!r}; add it in the admin or by `manage.py apply`")]
+    if known.retired:
+        return [Fault(f"{prefix}type", f"the event type {event.type!r} is retired")]
+    try:
+        schema = known.schema(event.dataschema)
+    except LookupError as error:
+        return [Fault(f"{prefix}dataschema", str(error))]
+    faults = schema.faults(event.data, f"{prefix}data") if schema else []
+    if faults and schema is not catalogue.catalogue().types[event.type].schema(event.dataschema):
+        return _faults(event, prefix)  # the schema has just changed
+    return faults
+
+
+def _store(events: Sequence[Incoming]) -> list[Stored]:
+    uids = [new_uid() for _ in events]
+    rows = [
+        {
+            "uid": str(uid),
+            "source": event.source,
+            "event_id": event.id,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time,
+            "dataschema": event.dataschema,
+            "data": event.data,
+            "extensions": event.extensions,
+        }
+        for uid, event in zip(uids, events, strict=True)
+    ]
+    with connection.cursor() as cursor:
+        # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
+        cursor.execute(_INSERT, [orjson.dumps(rows).decode()])
+        new = {uid for (uid,) in cursor.fetchall()}
+    first = {} if len(new) == len(events) else _first_ones(events)
+    return [
+        Stored(uid, event.id, event.source, event.type, duplicate=False)
+        if uid in new
+        else Stored(*first[event.source, event.id], duplicate=True)
+        for uid, event in zip(uids, events, strict=True)
+    ]
+
+
+_INSERT = """
+INSERT INTO events_event (uid, source, event_id, type, subject, time, dataschema, data, extensions, verdicts, attempts, error, due_at)
+SELECT uid, source, event_id, type, subject, time, dataschema, data, extensions, '[]', 0, '', now()
+FROM jsonb_to_recordset(%s::jsonb) AS sent (uid uuid, source text, event_id text, type text, subject text,
+    time timestamptz, dataschema text, data jsonb, extensions jsonb)
+ON CONFLICT ON CONSTRAINT an_event_counts_once DO NOTHING
+RETURNING uid
+"""
+
+
+def _first_ones(events: Sequence[Incoming]) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """What is stored under these (source, id) pairs."""
+    with connection.cursor() as cursor:
+        # A new statement, so that it sees what a request that was faster has committed meanwhile.
+        cursor.execute(
+            "SELECT uid, event_id, source, type FROM events_event JOIN unnest(%s::text[], %s::text[]) AS sent (s, i) "
+            "ON source = s AND event_id = i",
+            [[event.source for event in events], [event.id for event in events]],
+        )
+        return {(source, event_id): (uid, event_id, source, type_) for uid, event_id, source, type_ in cursor.fetchall()}

@@ -1,0 +1,203 @@
+"""What producers, event types, subscriptions and events are, as rows."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from project.due import Due, DueQuerySet, due_index
+from project.identifiers import new_uid
+from project.secrets import EncryptedTextField
+from workflows.models import Workflow
+
+slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
+type_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Letters, digits, dots, dashes and underscores only.")
+
+
+class Source(models.Model):
+    """Who sends events. Its CloudEvents source is `/name`, which its events may extend (`/name/eu`) and never leave."""
+
+    name = models.CharField(max_length=100, unique=True, validators=[slug])
+    description = models.TextField(blank=True)
+    adapter = models.CharField(max_length=50, default="api")
+    secret = EncryptedTextField(blank=True, default="", help_text="For signed webhooks. ${NAME} is read from the environment.")
+    settings = models.JSONField(default=dict, blank=True)
+    rate_limit = models.CharField(max_length=30, blank=True, help_text="Events a second, minute or hour: 500/s. Empty: no limit.")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def uri(self) -> str:
+        return f"/{self.name}"
+
+
+class Scope(models.TextChoices):
+    """What an API key may do."""
+
+    EVENTS_WRITE = "events:write", "send events"
+    EVENTS_READ = "events:read", "read events and traces"
+    CONFIG_READ = "config:read", "read the configuration"
+    CONFIG_WRITE = "config:write", "change the configuration"
+    RUNS_WRITE = "runs:write", "start, cancel and retry runs"
+
+
+class ApiKey(models.Model):
+    """Proof of being a source. The key itself is shown once, when it is made; only its SHA-256 is kept."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=100, help_text="Where this key is used.")
+    prefix = models.CharField(max_length=16, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = ArrayField(models.CharField(max_length=30, choices=Scope), default=list)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["source", "name"]
+
+    def __str__(self) -> str:
+        return f"{self.source} / {self.name} ({self.prefix}…)"
+
+    @classmethod
+    def issue(cls, source: Source, name: str, scopes: list[str], expires_in: timedelta | None = None) -> tuple[ApiKey, str]:
+        """Make a key; returns its row and the key itself, which nobody can show again."""
+        key = f"carillon_{secrets.token_urlsafe(32)}"
+        row = cls.objects.create(
+            source=source,
+            name=name,
+            prefix=key[:14],
+            digest=cls.digest_of(key),
+            scopes=scopes,
+            expires_at=timezone.now() + expires_in if expires_in else None,
+        )
+        return row, key
+
+    @staticmethod
+    def digest_of(key: str) -> str:
+        return hashlib.sha256(key.encode()).hexdigest()
+
+
+class EventType(models.Model):
+    """A kind of event that producers may send."""
+
+    name = models.CharField(max_length=200, unique=True, validators=[type_name])
+    description = models.TextField(blank=True)
+    example = models.JSONField(null=True, blank=True, help_text="Example data, for trying things out.")
+    retired = models.BooleanField(default=False, help_text="Retired types are refused with 422.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EventSchema(models.Model):
+    """A version of what a type's `data` must look like (JSON Schema 2020-12). Versions are added, never changed."""
+
+    event_type = models.ForeignKey(EventType, on_delete=models.CASCADE, related_name="schemas")
+    version = models.PositiveIntegerField(editable=False)
+    schema = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["event_type", "-version"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["event_type", "version"], name="one_schema_per_version")]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} v{self.version}"
+
+
+class Subscription(models.Model):
+    """Which events start which workflow."""
+
+    name = models.CharField(max_length=100, unique=True, validators=[slug])
+    description = models.TextField(blank=True)
+    types = ArrayField(
+        models.CharField(max_length=200), help_text="Event types, separated by commas; a trailing * stands for the rest: order.*"
+    )
+    sources = models.ManyToManyField(Source, blank=True, help_text="Only events of these sources; none chosen: of all.")
+    filter = models.TextField(blank=True, help_text="A CEL expression over `event`, e.g. event.data.amount > 100.0")
+    workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="subscriptions")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Event(Due):
+    """Something that happened, as its producer told it: a CloudEvent and what became of it. Added once, never changed.
+
+    `due_at` is set while the event waits to be routed.
+    """
+
+    uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
+    source = models.CharField(max_length=500)
+    event_id = models.CharField("id", max_length=200)
+    type = models.CharField(max_length=200)
+    subject = models.CharField(max_length=500, blank=True)
+    time = models.DateTimeField(help_text="When it happened, by the producer's clock; when that is not told, when it was received.")
+    dataschema = models.CharField(max_length=500, blank=True)
+    data = models.JSONField(null=True, blank=True)
+    extensions = models.JSONField(default=dict, blank=True)
+    received_at = models.DateTimeField(db_default=Now())
+
+    routed_at = models.DateTimeField(null=True, blank=True)
+    verdicts = models.JSONField(default=list, blank=True, help_text="What each subscription said, and why.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Times that routing failed as a whole.")
+    error = models.TextField(blank=True, default="")
+
+    objects = DueQuerySet["Event"].as_manager()
+
+    class Meta:
+        ordering = ["-uid"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["source", "event_id"], name="an_event_counts_once"),
+        ]
+        indexes: ClassVar = [
+            due_index("event_due"),
+            models.Index(fields=["type", "-uid"], name="event_by_type"),  # lists filtered by type, newest first
+            # lists filtered by subject, newest first
+            models.Index(fields=["subject", "-uid"], name="event_by_subject", condition=~models.Q(subject="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.uid}"
+
+    def envelope(self) -> dict[str, Any]:
+        """The event as CloudEvents 1.0 JSON: what filters, workflows and templates know as `event`, plus its `uid`."""
+        envelope = {
+            "specversion": "1.0",
+            "id": self.event_id,
+            "source": self.source,
+            "type": self.type,
+            "time": self.time.isoformat().replace("+00:00", "Z"),
+            "uid": str(self.uid),
+            "data": self.data,
+            **self.extensions,
+        }
+        if self.subject:
+            envelope["subject"] = self.subject
+        if self.dataschema:
+            envelope["dataschema"] = self.dataschema
+        return envelope

@@ -1,0 +1,5 @@
+"""The events API."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,79 @@
+"""Rows that are due: who must be looked at, claimed so that nobody looks twice (DESIGN: docs/architecture.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Self, TypeVar
+
+from django.db import connection, models
+from django.db.models.functions import Now
+
+M = TypeVar("M", bound=models.Model)
+
+
+class DueQuerySet(models.QuerySet[M]):
+    """Questions about `due_at`. NULL means that nobody has to look at the row."""
+
+    def due(self) -> Self:
+        """Rows whose time has come, by PostgreSQL's clock (no two machines agree on theirs)."""
+        return self.filter(due_at__lte=Now())
+
+    def claim(self, limit: int) -> list[M]:
+        """Lock up to `limit` due rows, oldest first, for work done inside the surrounding transaction.
+
+        Rows that another transaction holds are passed over. A crash rolls back and the row is still due.
+        """
+        return list(self.due().order_by("due_at").select_for_update(skip_locked=True, no_key=True)[:limit])
+
+    def reclaim(self, pks: Sequence[Any]) -> list[M]:
+        """Lock those of the given rows that are still due and that nobody holds: for trying a failed batch one by one."""
+        return list(self.due().filter(pk__in=pks).select_for_update(skip_locked=True, no_key=True))
+
+    def lease(self, limit: int, *, seconds: float) -> list[tuple[Any, int]]:
+        """Take up to `limit` due rows for work outside the database; returns (primary key, number of this attempt).
+
+        Pushes `due_at` past the lease and counts the attempt, in one statement that commits by itself: a crash lets the
+        row come due again. Record the outcome with `still_mine`.
+        """
+        table, pk = self.model._meta.db_table, self.model._meta.pk.column
+        # The ORM has no UPDATE … FROM (SELECT … SKIP LOCKED) RETURNING, and two statements would be two round trips.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                UPDATE {table} SET due_at = now() + %s, attempts = attempts + 1
+                FROM (SELECT {pk} AS taken FROM {table} WHERE due_at <= now()
+                      ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) AS due
+                WHERE {pk} = taken
+                RETURNING {pk}, attempts
+                """,
+                [timedelta(seconds=seconds), limit],
+            )
+            return cursor.fetchall()
+
+    def still_mine(self, pk: Any, attempt: int) -> Self:
+        """The row, unless its lease ran out and somebody else took it: the fence for recording an outcome."""
+        return self.filter(pk=pk, attempts=attempt)
+
+    def backlog_age(self) -> float:
+        """Seconds the longest waiting due row has waited; 0.0 when nothing waits. One look into the due index."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT extract(epoch FROM now() - min(due_at)) FROM {self.model._meta.db_table} WHERE due_at <= now()"
+            )
+            (age,) = cursor.fetchone() or (None,)
+        return float(age or 0.0)
+
+
+class Due(models.Model):
+    """A row that somebody may have to look at."""
+
+    due_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+def due_index(name: str) -> models.Index:
+    """The index behind every claim: as small as the backlog, whatever the size of the table."""
+    return models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name=name)

@@ -1,0 +1,252 @@
+"""Settings: the one place that reads the environment. `.env.example` lists every variable."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+# A running local stack (`make run`) leaves its addresses in this file, so that commands in a second terminal find it.
+DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".data"))).resolve()
+if not env.str("DATABASE_URL", ""):
+    environ.Env.read_env(DATA_DIR / "carillon.env")
+
+DEBUG = env.bool("DEBUG", False)
+
+
+def required(name: str, remedy: str) -> str:
+    """The variable's value; without it, an error that says how to get one."""
+    value = env.str(name, "")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set. {remedy}")
+    return value
+
+
+# Type checkers and the builder of static files import the settings without a stack beside them.
+OFFLINE = env.bool("CARILLON_OFFLINE", False)
+if OFFLINE:
+    env.ENVIRON.setdefault("SECRET_KEY", "offline")
+    env.ENVIRON.setdefault("SECRET_KEYS", "6MwGmoPHmdPjXdvtYQ1Fq3Ee6TTUkkq0sXyv7qkIuZk=")
+    env.ENVIRON.setdefault("DATABASE_URL", "postgres://postgres@localhost/carillon")
+
+SECRET_KEY = required("SECRET_KEY", "Any long random text, e.g. from `openssl rand -base64 48`.")
+SECRET_KEYS: list[str] = required(
+    "SECRET_KEYS",
+    "Keys that encrypt secrets at rest, separated by commas, the newest first. Make one with "
+    '`python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"`.',
+).split(",")
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# `${NAME}` in a channel's or source's settings is looked up here, when it is used.
+ENVIRONMENT = os.environ
+
+# --- applications ----------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "project",
+    "notifications",
+    "workflows",
+    "events",
+    *env.list("CARILLON_APPS", default=["examples.ops"]),
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "project" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if not DEBUG
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+
+# --- security --------------------------------------------------------------------------------------------------------
+
+HTTPS = env.bool("HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", False) else None
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# Hosts, `host:port`, addresses and networks that outgoing HTTP may reach although they are private.
+OUTBOUND_ALLOW: list[str] = env.list("OUTBOUND_ALLOW", default=[])
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+# What this process is called in pg_stat_activity: "web", "worker", "clock", "migrate" …
+PROCESS = env.str("CARILLON_PROCESS", sys.argv[1] if len(sys.argv) > 1 and sys.argv[0].endswith("manage.py") else "python")
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": environ.Env.db_url_config(
+        required(
+            "DATABASE_URL",
+            "For example postgres://user:password@host/carillon; or start a local stack with `make run`, which brings its own.",
+        )
+    )
+}
+DATABASES["default"].update(
+    ENGINE="django.db.backends.postgresql",
+    CONN_MAX_AGE=300,
+    CONN_HEALTH_CHECKS=True,
+)
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    application_name=f"carillon-{PROCESS}",
+    connect_timeout=env.int("DATABASE_CONNECT_TIMEOUT", 3),
+    options=" ".join(
+        f"-c {name}={value}"
+        for name, value in {
+            "statement_timeout": env.str("DATABASE_STATEMENT_TIMEOUT", "30s"),
+            "lock_timeout": "10s",
+            "idle_in_transaction_session_timeout": "60s",
+        }.items()
+    )
+    if PROCESS != "migrate"
+    else "",
+)
+
+# --- Redis and Celery ------------------------------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", "redis://localhost:6379/0")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", REDIS_URL)
+# Bells ask the cache whether one is already waiting. A web request never waits for it: doorbell.py has its own thread.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "carillon",
+        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "health_check_interval": 10},
+    }
+}
+# How long Redis may be silent before the clock does the work of the bells itself.
+CLOCK_DRAINS_AFTER = env.float("CLOCK_DRAINS_AFTER", 10.0)
+
+# --- HTTP API --------------------------------------------------------------------------------------------------------
+
+EVENT_MAX_BYTES = env.int("EVENT_MAX_BYTES", 256 * 1024)
+BATCH_MAX_BYTES = env.int("BATCH_MAX_BYTES", 5 * 1024 * 1024)
+BATCH_MAX_EVENTS = env.int("BATCH_MAX_EVENTS", 1000)
+DATA_UPLOAD_MAX_MEMORY_SIZE = BATCH_MAX_BYTES
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["events.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["project.api.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["project.api.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "project.api.CursorPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "project.api.problem",
+    "UNAUTHENTICATED_USER": None,
+    "PAGE_SIZE": 50,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Carillon",
+    "DESCRIPTION": "Events in, database updates and notifications out.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {},
+}
+
+# --- what Carillon may touch -----------------------------------------------------------------------------------------
+
+# Models that `database.*` steps may write, as `app.Model`; nothing else can be reached from a workflow.
+WORKFLOW_MODELS: list[str] = env.list("WORKFLOW_MODELS", default=["ops.Incident", "ops.Order"])
+
+# --- mail and the local inbox ----------------------------------------------------------------------------------------
+
+vars().update(env.email_url("EMAIL_URL", default="smtp://localhost:1025"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "Carillon <carillon@localhost>")
+
+# The inbox keeps mail and chat for a developer to see; with DEBUG=0 it does not exist.
+INBOX = DEBUG
+INBOX_SMTP_PORT = env.int("INBOX_SMTP_PORT", 1025)
+
+FLOWER_URL = env.str("FLOWER_URL", "")
+CARILLON_URL = env.str("CARILLON_URL", "http://localhost:8000")
+
+# --- admin -----------------------------------------------------------------------------------------------------------
+
+LOGIN_URL = reverse_lazy("admin:login")
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Carillon",
+    "SITE_HEADER": "Carillon",
+    "SITE_SYMBOL": "notifications_active",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOG_FORMAT = env.str("LOG_FORMAT", "console" if DEBUG else "json")
+LOGGING_CONFIG = "project.log.configure"
+LOGGING: dict[str, Any] = {"level": LOG_LEVEL, "format": LOG_FORMAT}
+
+SILENCED_SYSTEM_CHECKS: list[str] = []

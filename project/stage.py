@@ -1,0 +1,61 @@
+"""A stage: a kind of rows that come due, and the function that does what is due. One Celery task each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from celery import shared_task
+
+from project.doorbell import answered, doorbell
+from project.due import DueQuerySet
+
+Counts: TypeAlias = dict[str, int]
+
+SLICE: Final = 5.0  # seconds after which a task makes room for another, and rings again
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`drain` does one batch of what is due among `rows` and says what it did; all zeros or nothing: none was due."""
+
+    name: str
+    rows: Callable[[], DueQuerySet[Any]]
+    drain: Callable[[], Counts]
+
+    def drain_for(self, seconds: float) -> tuple[Counts, bool]:
+        """Drain batches until nothing is due or the time is over; returns what was done, and whether work may be left."""
+        started, counts = time.monotonic(), Counter[str]()
+        while any((done := self.drain()).values()):
+            counts.update(done)
+            if time.monotonic() - started > seconds:
+                return dict(counts), True
+        return dict(counts), False
+
+
+stages: dict[str, Stage] = {}
+
+
+def stage(name: str, *, rows: Callable[[], DueQuerySet[Any]]) -> Callable[[Callable[[], Counts]], Any]:
+    """Make the decorated `drain` a stage, and the Celery task of the same name that drains it when the bell rings.
+
+    Its queue stands in `project.celeryconfig.task_routes`. What the task returns, Flower shows.
+    """
+
+    def register(drain: Callable[[], Counts]) -> Any:
+        stages[name] = it = Stage(name, rows, drain)
+
+        @shared_task(name=name)
+        def answer(by: str = "") -> Counts:
+            answered(name)  # before the first claim: what is committed from here on rings again
+            counts, left = it.drain_for(SLICE)
+            if left:
+                doorbell.ring(name, by)
+            return counts
+
+        return answer
+
+    return register

@@ -1,0 +1,54 @@
+"""What machines ask a web process: is it alive, is it ready, and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from project import health
+from project.metrics import HELP
+from project.models import Tally
+from project.stage import stages
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok", content_type="text/plain")
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    state = health.readiness()
+    return JsonResponse(state, status=200 if set(state.values()) == {health.OK} else 503)
+
+
+class Tallies(Collector):
+    """The Tally rows as counters, and each stage's backlog as a gauge."""
+
+    def collect(self) -> Iterator[Metric]:
+        counters: dict[str, CounterMetricFamily] = {}
+        for tally in Tally.objects.order_by("name"):
+            labels = sorted(tally.labels)
+            family = counters.setdefault(
+                tally.name, CounterMetricFamily(tally.name, HELP.get(tally.name, tally.name), labels=labels)
+            )
+            family.add_metric([tally.labels[label] for label in labels], tally.value)
+        yield from counters.values()
+        age = GaugeMetricFamily("carillon_backlog_age_seconds", "How long the oldest due row waits.", labels=["stage"])
+        for stage in stages.values():
+            age.add_metric([stage.name], stage.rows().backlog_age())
+        yield age
+
+
+_registry = CollectorRegistry(auto_describe=False)
+_registry.register(Tallies())
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(generate_latest(_registry), content_type=CONTENT_TYPE_LATEST)
