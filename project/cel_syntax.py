@@ -6,6 +6,7 @@ Follows the lexis of https://github.com/google/cel-spec/blob/master/doc/langdef.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
@@ -154,11 +155,14 @@ def clauses(tokens: Sequence[Token]) -> list[Sequence[Token]]:
     if any(tokens[index].text in ("||", "?") for index in top):
         return [tokens]
     cuts = [-1, *(index for index in top if tokens[index].text == "&&"), len(tokens)]
-    return [tokens[before + 1 : cut] for before, cut in zip(cuts, cuts[1:], strict=False)]
+    return [tokens[before + 1 : cut] for before, cut in pairwise(cuts)]
 
 
 def operation(tokens: Sequence[Token]) -> tuple[Sequence[Token], str, Sequence[Token]] | None:
-    """The outermost binary operation: left side, operator, right side; None where there is none."""
+    """The outermost operation: left side, operator, right side; None where there is none.
+
+    The left side of `!` and of a `-` before an operand is empty.
+    """
     tokens = unwrapped(tokens)
     top = [index for index in _top(tokens) if index and tokens[index - 1].ends_operand]
     if any(tokens[index].text == "?" for index in top):
@@ -167,14 +171,15 @@ def operation(tokens: Sequence[Token]) -> tuple[Sequence[Token], str, Sequence[T
         for index in reversed(top):
             if tokens[index].text in operators:
                 return tokens[:index], tokens[index].text, tokens[index + 1 :]
-    return None
+    return (tokens[:0], tokens[0].text, tokens[1:]) if tokens and tokens[0].text in ("!", "-") else None
 
 
 def loops(tokens: Sequence[Token]) -> list[Loop]:
     """Every macro call with a loop variable, in order."""
     found = []
-    for index, token in enumerate(tokens[:-2]):
-        if token.text in MACROS and tokens[index + 1].text == "(" and index and tokens[index - 1].text == ".":
+    for index, token in enumerate(tokens):
+        method = index > 0 and tokens[index - 1].text == "." and _text(tokens, index + 1) == "("
+        if method and token.text in MACROS and _text(tokens, index + 3) == ",":
             variable = Name(tokens[index + 2].text, tokens[index + 2].start)
             found.append(Loop(token.text, variable, index, _closing(tokens, index + 1)))
     return found
@@ -182,13 +187,13 @@ def loops(tokens: Sequence[Token]) -> list[Loop]:
 
 def functions(tokens: Sequence[Token]) -> Iterator[Name]:
     """Every function and macro that is called, as `f(x)` or `x.f()`."""
-    for token, after in zip(tokens, tokens[1:], strict=False):
+    for token, after in pairwise(tokens):
         if token.kind == "name" and after.text == "(":
             yield Name(token.text, token.start)
 
 
 def variables(tokens: Sequence[Token]) -> Iterator[tuple[Name, Path]]:
-    """Every variable that is read, with the path that is read from it; loop variables where they are bound are left out."""
+    """Every variable that is read, with its path; loop variables are left out where they are bound."""
     bound = loops(tokens)
     for index, token in enumerate(tokens):
         previous = tokens[index - 1].text if index else ""
@@ -233,11 +238,5 @@ def _top(tokens: Sequence[Token]) -> list[int]:
 
 def _closing(tokens: Sequence[Token], opening: int) -> int:
     depth = tokens[opening].depth
-    return next(
-        (
-            index
-            for index in range(opening + 1, len(tokens))
-            if tokens[index].depth == depth and tokens[index].text in ")]}"
-        ),
-        len(tokens),
-    )
+    after = range(opening + 1, len(tokens))
+    return next((index for index in after if tokens[index].depth == depth), len(tokens))

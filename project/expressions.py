@@ -7,7 +7,9 @@ is held against bounds when it is compiled, and what is compiled is safe to run.
 
 import base64
 import difflib
+import logging
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,6 +27,9 @@ from project import cel_syntax as syntax
 
 Json: TypeAlias = Any
 
+# It warns when one of our functions raises; we return that as the reason.
+logging.getLogger("cel").setLevel(logging.CRITICAL)
+
 MAX_SOURCE_BYTES = 4096
 MAX_DEPTH = 32
 MAX_ADDITIONS = 32
@@ -33,16 +38,23 @@ MAX_MAPS = 2
 MAX_TEXT = 1 << 20
 """How many characters `replace` and `join` may produce."""
 
-_NATIVE_FUNCTIONS = frozenset(
-    "all bytes contains double duration dyn endsWith exists exists_one filter getDate getDayOfMonth getDayOfWeek "
-    "getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds has int map matches size "
-    "startsWith string timestamp type uint".split()
-)
+_NATIVE_FUNCTIONS = syntax.MACROS | {
+    *("bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"),
+    *("contains", "endsWith", "has", "matches", "size", "startsWith"),
+    *("getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours"),
+    *("getMilliseconds", "getMinutes", "getMonth", "getSeconds"),
+}
 _LONGEST_SHOWN = 300
+_FUNCTION_ERROR = re.compile(
+    r"Function '(?P<name>\w+)' error: (Python function call failed: (?P<exception>\w+): )?(?P<message>.*)"
+)
 
 
 class ExpressionError(ValueError):
-    """The expression does not compile or breaks a bound. `line` and `column` count from 1; `path` leads to it in values."""
+    """The expression does not compile or breaks a bound.
+
+    `line` and `column` count from 1; `path` leads to the expression in a tree of values.
+    """
 
     def __init__(self, message: str, line: int = 1, column: int = 1, path: str = "") -> None:
         super().__init__(f"{path}: {message}" if path else message)
@@ -220,6 +232,7 @@ class Expression:
     def _reason(self, error: Exception, context: Context) -> str:
         """What `cel` reported, short and in plain words."""
         message = " ".join(str(error).split()).removesuffix(" Check function arguments and their types.").rstrip(".")
+        call = _FUNCTION_ERROR.match(message)
         match error:
             case KeyError():
                 return f"no such key: {error.args[0]}"
@@ -229,10 +242,16 @@ class Expression:
                 return _misfit(self._tokens, context) or f"the types do not fit in {self._text}{self._types(context)}"
             case RuntimeError() if message.startswith("Undefined variable or function"):
                 name = message.split("'")[1]
-                if name in _KNOWN_FUNCTIONS:  # it has no overload for what it was given
-                    return f"{name} does not take these types in {self._text}{self._types(context)}"
-                return f"no variable {name}"
-        return message.removeprefix("Function ")
+                # A function is "undefined" also when it has no overload for what it was given.
+                return self._wrong_types(name, context) if name in _KNOWN_FUNCTIONS else f"no variable {name}"
+            case RuntimeError() if call and call["exception"] in ("TypeError", "AttributeError"):
+                return self._wrong_types(call["name"], context)
+            case RuntimeError() if call:
+                return f"{call['name']}: {call['message']}"
+        return message
+
+    def _wrong_types(self, function: str, context: Context) -> str:
+        return f"{function} does not take these types in {self._text}{self._types(context)}"
 
     def _types(self, context: Context) -> str:
         shown = []
@@ -268,8 +287,9 @@ def _compile(source: str, variables: frozenset[str]) -> Expression:
         raise _error_at(source, error.offset, str(error)) from error
     _check_depth(source, tokens)
     program = _parse(source)
-    for offset, message in _complaints(tokens, variables):
-        raise _error_at(source, offset, message)
+    complaints = sorted(_complaints(tokens, variables))
+    if complaints:
+        raise _error_at(source, *complaints[0])
     return Expression(source, program, tokens)
 
 
@@ -304,13 +324,15 @@ def _complaints(tokens: Sequence[syntax.Token], variables: frozenset[str]) -> It
             yield token.start, "a name must stand before the dot"
         if token.text == "{" and before is not None and before.kind == "name":
             yield before.start, f"{before.text}{{…}} builds a message, and there are none; a map is written {{…}}"
-    for function in syntax.functions(tokens):
-        if function.text not in _KNOWN_FUNCTIONS:
-            yield function.offset, _unknown("function", function.text, _KNOWN_FUNCTIONS)
     for name, _ in syntax.variables(tokens):
         if name.text not in variables:
             yield name.offset, _unknown("variable", name.text, variables)
     loops = syntax.loops(tokens)
+    for function in syntax.functions(tokens):
+        if function.text not in _KNOWN_FUNCTIONS:
+            yield function.offset, _unknown("function", function.text, _KNOWN_FUNCTIONS)
+        if function.text in syntax.MACROS and all(tokens[loop.first].start != function.offset for loop in loops):
+            yield function.offset, f"{function.text} is written list.{function.text}(x, …) with an expression of x"
     for loop in loops:
         if loop.variable.text in variables:
             yield loop.variable.offset, f"the variable of {loop.macro} hides {loop.variable.text}; give it another name"
@@ -325,7 +347,7 @@ def _complaints(tokens: Sequence[syntax.Token], variables: frozenset[str]) -> It
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f', did you mean "{close[0]}"?' if close else ""
     return f'unknown {kind} "{name}"{hint or ";"} known: {", ".join(sorted(known)) or "none"}'
 
@@ -337,7 +359,7 @@ def _error_at(source: str, offset: int, message: str) -> ExpressionError:
 def _syntax_error(report: str) -> ExpressionError:
     """The first error of `cel`'s report: `ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {…}`."""
     _, _, place = report.partition("ERROR: <input>:")
-    line, column, message = (place.split("\n")[0].split(":", 2) + ["", ""])[:3]
+    line, column, message = [*place.split("\n")[0].split(":", 2), "", ""][:3]
     message = message.strip().removeprefix("Syntax error: ").partition(" expecting ")[0]
     for wordy in ("mismatched input", "extraneous input", "no viable alternative at input"):
         message = message.replace(wordy, "unexpected")
@@ -348,7 +370,8 @@ def _syntax_error(report: str) -> ExpressionError:
 
 # --- types that do not fit -------------------------------------------------------------------------------------------
 
-_VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "divide", "in": "look up"}
+_VERBS = {"+": "add", "-": "combine", "*": "multiply", "/": "divide", "%": "divide", "in": "look for"}
+_WITH = {"+": "and", "-": "and", "/": "by", "%": "by", "in": "in"}
 _TYPES = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", list: "list", dict: "map"} | {
     type(None): "null",
     datetime: "timestamp",
@@ -360,18 +383,36 @@ def _misfit(tokens: Sequence[syntax.Token], context: Context) -> str | None:
     """Which operation in the expression has operands that do not fit, e.g. `cannot compare string with int in …`."""
     operation = syntax.operation(tokens)
     if operation is None:
-        return None
+        return _no_field(syntax.path_of(tokens), context)
     left, operator, right = operation
-    values = [_part(side)._value(context) for side in (left, right)]
+    values = [_part(side)._value(context) for side in (left, right) if side]
     for value in values:
         if isinstance(value, EvaluationError):
             return value.reason if isinstance(value.__cause__, TypeError) else None
     text = _shortened(syntax.text_of(tokens), _LONGEST_SHOWN)
-    one, two = map(_type_name, values)
-    if operator in ("&&", "||"):
-        return f"{operator} joins {one} with {two}, and takes only true or false, in {text}"
-    hint = "; convert one of them, e.g. with double(…)" if {one, two} == {"int", "double"} else ""
-    return f"cannot {_VERBS.get(operator, 'compare')} {one} with {two} in {text}{hint}"
+    types = [_type_name(value) for value in values]
+    if operator in ("&&", "||", "!"):
+        return f"{operator} takes only true or false, not {' and '.join(types)}, in {text}"
+    if len(types) < 2:
+        return f"cannot negate {types[0]} in {text}"
+    if types[0] == types[1]:  # int and uint, which are one type here
+        return None
+    hint = "; convert one of them, e.g. with double(…)" if set(types) == {"int", "double"} else ""
+    return (
+        f"cannot {_VERBS.get(operator, 'compare')} {types[0]} {_WITH.get(operator, 'with')} {types[1]} in {text}{hint}"
+    )
+
+
+def _no_field(path: syntax.Path | None, context: Context) -> str | None:
+    """Where a path leads through something that has no fields."""
+    if path is None:
+        return None
+    for length in range(1, len(path.parts)):
+        before = syntax.Path(path.parts[:length])
+        found, value = _field(context.variables, before)
+        if found and not isinstance(value, dict):
+            return f"{before} is {_type_name(value)} and has no field {path.parts[length]}"
+    return None
 
 
 def _type_name(value: Any) -> str:
