@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from django.utils import timezone
 
-from events.models import ApiKey, EventSchema, EventType, Source, Subscription
+from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Source, Subscription
 from events.schemas import SchemaError, Validator
 from project.configuration import cached
 from project.expressions import Expression, ExpressionError, compile_expression
@@ -21,7 +21,6 @@ from project.rates import Rate
 log = structlog.get_logger(__name__)
 
 FRESH: Final = 1.0  # seconds that a request may rely on what it knows; what it does not know it asks for at once
-FILTER_VARIABLES: Final = ("event",)
 
 
 @dataclass(frozen=True)

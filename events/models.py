@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+from collections import defaultdict
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from events.schemas import SchemaError, Validator
 from project.due import Due, DueQuerySet, due_index
+from project.expressions import ExpressionError, compile_expression
 from project.identifiers import new_uid
+from project.names import unknown
+from project.rates import Rate
 from project.secrets import EncryptedTextField
 from workflows.models import Workflow
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 type_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Letters, digits, dots, dashes and underscores only.")
+type_pattern = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?\*")
+
+ADAPTERS: Final = ("api",)  # how a source's events come in
+FILTER_VARIABLES: Final = ("event",)
 
 
 class Source(models.Model):
@@ -39,6 +50,20 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        wrong: dict[str, str] = {}
+        if self.adapter not in ADAPTERS:
+            wrong["adapter"] = unknown("adapter", self.adapter, ADAPTERS)
+        if self.settings != {}:
+            wrong["settings"] = "The adapter api takes no settings; leave them out."
+        if self.rate_limit:
+            try:
+                Rate.parse(self.rate_limit)
+            except ValueError as error:
+                wrong["rate_limit"] = str(error)
+        if wrong:
+            raise ValidationError(wrong)
 
     @property
     def uri(self) -> str:
@@ -107,6 +132,30 @@ class EventType(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """The example has to pass the latest schema."""
+        latest = self.schemas.first() if self.pk else None
+        if latest is None or self.example is None:
+            return
+        try:
+            faults = Validator(latest.schema).faults(self.example, "example")
+        except SchemaError:  # its own form says so
+            return
+        if faults:
+            raise ValidationError({"example": [f"{fault.path}: {fault.message} (schema {latest})" for fault in faults]})
+
+    def add_schema(self, schema: Any) -> EventSchema:
+        """The latest version, when it is this schema; else a new version. Raises ValidationError when it is none."""
+        # Two who add at once wait for each other, so that no number is given twice.
+        EventType.objects.select_for_update().get(pk=self.pk)
+        latest = self.schemas.first()
+        if latest is not None and latest.schema == schema:
+            return latest
+        added = EventSchema(event_type=self, version=latest.version + 1 if latest else 1, schema=schema)
+        added.full_clean()
+        added.save()
+        return added
+
 
 class EventSchema(models.Model):
     """A version of what a type's `data` must look like (JSON Schema 2020-12). Versions are added, never changed."""
@@ -122,6 +171,12 @@ class EventSchema(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_type} v{self.version}"
+
+    def clean(self) -> None:
+        try:
+            Validator(self.schema)
+        except SchemaError as error:
+            raise ValidationError({"schema": str(error)}) from error
 
 
 class Subscription(models.Model):
@@ -143,6 +198,26 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        wrong: dict[str, list[str]] = defaultdict(list)
+        wrong["types"] = self._wrong_types()
+        if self.filter:
+            try:
+                compile_expression(self.filter, FILTER_VARIABLES)
+            except ExpressionError as error:
+                wrong["filter"].append(f"line {error.line}, column {error.column}: {error.message}")
+        if wrong := {name: messages for name, messages in wrong.items() if messages}:
+            raise ValidationError(wrong)
+
+    def _wrong_types(self) -> list[str]:
+        exact = [name for name in self.types if "*" not in name]
+        known = set(EventType.objects.values_list("name", flat=True)) if exact else set()
+        return [unknown("event type", name, known) for name in exact if name not in known] + [
+            f'"{name}" is no pattern: a * stands only at the end, as in order.*'
+            for name in self.types
+            if "*" in name and not type_pattern.fullmatch(name)
+        ]
 
 
 class Event(Due):

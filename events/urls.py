@@ -1,5 +1,11 @@
-"""The events API."""
+"""The events API's addresses, below /api/v1/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from events import views
+
+urlpatterns = [
+    path("events", views.EventsView.as_view(), name="events"),
+    path("events/<uuid:uid>", views.EventView.as_view(), name="event"),
+    path("events/<uuid:uid>/trace", views.TraceView.as_view(), name="trace"),
+]

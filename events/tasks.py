@@ -1,0 +1,10 @@
+"""The Celery task of the events app."""
+
+from events import routing
+from events.models import Event
+from project.stage import Counts, stage
+
+
+@stage("events.route", rows=lambda: Event.objects.all())
+def route() -> Counts:
+    return routing.route()

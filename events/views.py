@@ -1,0 +1,214 @@
+"""The events API: send, list, look up, trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.http import Http404
+from django.utils.dateparse import parse_datetime
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer, extend_schema
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from events import ingest, serializers
+from events.authentication import HasScope
+from events.catalogue import Key
+from events.cloudevents import BATCH, PLAIN, STRUCTURED, holds_nul, read
+from events.models import Event, Scope
+from events.trace import trace
+from project import metrics
+from project.api import BadRequest, CursorPagination, Fault, JSONRenderer, TooLarge
+
+
+class CloudEventRenderer(JSONRenderer):
+    media_type = STRUCTURED
+
+
+def answers(*statuses: int) -> dict[Any, Any]:
+    """The error answers of an operation, for OpenAPI."""
+    meaning = {
+        400: "Not JSON, not an event, or a bad parameter",
+        401: "No API key, or an unknown one",
+        403: "The key lacks the scope, or the event claims another source",
+        404: "There is no such event",
+        406: "No representation that the Accept header takes",
+        413: "Too large",
+        415: "Unknown content type",
+        422: "Unknown or retired type, or data against its schema; nothing was stored",
+        429: "Over the source's rate limit; see Retry-After",
+        503: "PostgreSQL cannot commit; see Retry-After",
+    }
+    return {
+        (status, "application/problem+json"): OpenApiResponse(serializers.Problem, description=meaning[status])
+        for status in statuses
+    }
+
+
+STORED = PolymorphicProxySerializer("Stored", [serializers.StoredEvent, serializers.StoredBatch], resource_type_field_name=None)
+
+
+class EventsView(APIView):
+    """Send events, and list them."""
+
+    permission_classes: ClassVar = [HasScope]
+    scopes: ClassVar = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        summary="Send events",
+        description="Plain JSON (one event, or an array of up to 1,000), or CloudEvents 1.0 in structured, binary or batch mode. "
+        "Answers 202 only after PostgreSQL has committed; 200 when the event, or all of the batch, had been stored before.",
+        request={
+            PLAIN: PolymorphicProxySerializer(
+                "Incoming", [serializers.IncomingEvent, serializers.IncomingEvent(many=True)], resource_type_field_name=None
+            ),
+            STRUCTURED: serializers.CloudEvent,
+            BATCH: serializers.CloudEvent(many=True),
+        },
+        parameters=[
+            OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Taken as the id where none is given.")
+        ],
+        responses={202: STORED, 200: STORED, **answers(400, 401, 403, 406, 413, 415, 422, 429, 503)},
+    )
+    def post(self, request: Request) -> Response:
+        try:
+            return self._accept(request)
+        except APIException as error:
+            metrics.count("carillon_events_refused_total", status=str(error.status_code))
+            raise
+
+    def _accept(self, request: Request) -> Response:
+        events, batch = read(request.content_type or "", _headers(request), body_of(request))
+        key = cast(Key, request.auth)
+        if not batch and not events[0].id:
+            events[0].id = _idempotency_key(request)
+        stored = ingest.accept(events, source=key.source, rate_limit=key.rate_limit, batch=batch)
+        told = [
+            {"uid": str(e.uid), "id": e.id, "source": e.source, "type": e.type, "duplicate": e.duplicate} for e in stored
+        ]
+        duplicates = sum(event.duplicate for event in stored)
+        status = 200 if duplicates == len(stored) else 202
+        if not batch:
+            return Response(told[0], status=status)
+        return Response({"accepted": len(stored) - duplicates, "duplicates": duplicates, "events": told}, status=status)
+
+    @extend_schema(
+        summary="List events, newest first",
+        parameters=[
+            OpenApiParameter("type", str, description="A type; a trailing * stands for the rest."),
+            OpenApiParameter("source", str, description="A source and what is below it: shop or /shop."),
+            OpenApiParameter("subject", str),
+            OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received at or after."),
+            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before."),
+            OpenApiParameter("q", str, description="Words in the id, the subject or the data."),
+            OpenApiParameter("cursor", str, description="From `next` or `previous`."),
+            OpenApiParameter("limit", int, description="Events a page: 50, at most 200."),
+        ],
+        responses={200: serializers.EventSummary(many=True), **answers(400, 401, 403, 404, 406, 503)},
+    )
+    def get(self, request: Request) -> Response:
+        pages = CursorPagination()
+        page = pages.paginate_queryset(chosen(request.query_params), request, view=self)
+        return pages.get_paginated_response(serializers.EventSummary(page or [], many=True).data)
+
+
+class EventView(APIView):
+    """One event."""
+
+    permission_classes: ClassVar = [HasScope]
+    scopes: ClassVar = {"GET": Scope.EVENTS_READ}
+    renderer_classes: ClassVar = [JSONRenderer, CloudEventRenderer]
+
+    @extend_schema(
+        summary="An event, as a CloudEvent", responses={200: serializers.CloudEvent, **answers(401, 403, 404, 406, 503)}
+    )
+    def get(self, request: Request, uid: UUID) -> Response:
+        return Response(event_or_404(uid).envelope())
+
+
+class TraceView(APIView):
+    """What became of an event."""
+
+    permission_classes: ClassVar = [HasScope]
+    scopes: ClassVar = {"GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        summary="What became of an event: verdicts, runs, steps, deliveries, attempts",
+        responses={200: serializers.Trace, **answers(401, 403, 404, 406, 503)},
+    )
+    def get(self, request: Request, uid: UUID) -> Response:
+        return Response(trace(event_or_404(uid)))
+
+
+def event_or_404(uid: UUID) -> Event:
+    try:
+        return Event.objects.get(uid=uid)
+    except Event.DoesNotExist as error:
+        raise Http404(f"There is no event {uid}.") from error
+
+
+def body_of(request: Request) -> bytes:
+    """The request's body, refused before it is read when it says that it is too large."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if length.isdecimal() and int(length) > settings.BATCH_MAX_BYTES:
+        raise TooLarge(f"The request has {int(length):,} bytes; at most {settings.BATCH_MAX_BYTES:,}.")
+    return request._request.body
+
+
+def _headers(request: Request) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.headers.get("Idempotency-Key", "").strip().strip('"')
+    if len(key) > 200:
+        raise BadRequest("The Idempotency-Key has more than 200 characters.", [Fault("Idempotency-Key", "at most 200 characters")])
+    return key
+
+
+def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
+    """The events that a list's parameters ask for. Raises BadRequest for a parameter that means nothing."""
+    events = Event.objects.defer("verdicts")
+    known = {"type", "source", "subject", "since", "until", "q", "cursor", "limit"}
+    if unknown := sorted(set(parameters) - known):
+        raise BadRequest(
+            f"Unknown parameter {unknown[0]}.", [Fault(name, f"known are {', '.join(sorted(known))}") for name in unknown]
+        )
+    if nul := [name for name, value in parameters.items() if holds_nul(value)]:
+        raise BadRequest("A parameter contains a NUL character.", [Fault(name, "contains a NUL character") for name in nul])
+    if type_name := parameters.get("type"):
+        events = events.filter(type__startswith=type_name[:-1]) if type_name.endswith("*") else events.filter(type=type_name)
+    if source := parameters.get("source"):
+        uri = f"/{source.strip('/')}"
+        events = events.filter(Q(source=uri) | Q(source__startswith=f"{uri}/"))
+    if subject := parameters.get("subject"):
+        events = events.filter(subject=subject)
+    if since := _moment(parameters, "since"):
+        events = events.filter(received_at__gte=since)
+    if until := _moment(parameters, "until"):
+        events = events.filter(received_at__lt=until)
+    for word in parameters.get("q", "").split():
+        text = events.annotate(text=Cast("data", TextField()))
+        events = text.filter(Q(text__icontains=word) | Q(event_id__icontains=word) | Q(subject__icontains=word))
+    return events
+
+
+def _moment(parameters: Mapping[str, str], name: str) -> datetime | None:
+    given = parameters.get(name)
+    if not given:
+        return None
+    try:
+        parsed = parse_datetime(given)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        raise BadRequest(f"{name} is not a time.", [Fault(name, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")])
+    return parsed
