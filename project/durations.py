@@ -30,7 +30,7 @@ def parse_duration(value: object) -> timedelta:
         return _bounded(value.total_seconds(), value)
     if isinstance(value, int) and not isinstance(value, bool):
         return _bounded(value, value)
-    if isinstance(value, str) and value and _FORM.match(value):
+    if isinstance(value, str) and value and _FORM.fullmatch(value):
         return _bounded(sum(float(amount) * _UNITS[unit] for amount, unit in _PART.findall(value)), value)
     shown = f'"{value}"' if isinstance(value, str) else repr(value)
     raise ValueError(f"{shown} is not a duration; write for example 30s, 15m, 2h, 7d or 1h30m")

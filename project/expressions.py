@@ -246,7 +246,7 @@ class Expression:
                 return self._wrong_types(name, context) if name in _KNOWN_FUNCTIONS else f"no variable {name}"
             case RuntimeError() if call and call["exception"] in ("TypeError", "AttributeError"):
                 return self._wrong_types(call["name"], context)
-            case RuntimeError() if call:
+            case RuntimeError() | ArithmeticError() if call:
                 return f"{call['name']}: {call['message']}"
         return message
 

@@ -33,7 +33,7 @@ class Rate:
         """The rate that the text means; a Rate is returned as it is. Raises ValueError."""
         if isinstance(value, Rate):
             return value
-        if not isinstance(value, str) or not _FORM.match(value):
+        if not isinstance(value, str) or not _FORM.fullmatch(value):
             shown = f'"{value}"' if isinstance(value, str) else repr(value)
             raise ValueError(f"{shown} is not a rate; write for example 500/s, 30/m or 1000/h")
         count, unit = value.split("/")

@@ -107,7 +107,7 @@ def parse_retry_after(header: str | None, *, now: datetime) -> timedelta | None:
         return min(timedelta(seconds=int(text[:9])), LONGEST_RETRY_AFTER)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:  # "-0000" and no zone at all both mean UTC
         until = until.replace(tzinfo=UTC)
