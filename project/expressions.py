@@ -296,7 +296,7 @@ def _compile(source: str, variables: frozenset[str]) -> Expression:
 def _check_depth(source: str, tokens: Sequence[syntax.Token]) -> None:
     # Before parsing: what is nested too deep would exhaust the parser's stack.
     for token in tokens:
-        if token.depth >= MAX_DEPTH:
+        if token.depth >= MAX_DEPTH and token.text in "([{":
             raise _error_at(source, token.start, f"brackets are nested more than {MAX_DEPTH} deep")
 
 
