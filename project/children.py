@@ -24,8 +24,8 @@ def spawn(
     """Start `command`; what it prints is appended to the file `log`.
 
     A new session keeps the terminal's Ctrl-C from it, so that its starter decides who stops first. When the starter is
-    killed, Linux sends `last_signal`. Call it from a thread that lives as long as the child should: the kernel means the
-    thread, not the process.
+    killed, Linux sends `last_signal`. Call it from a thread that lives as long as the child should: the kernel means
+    the thread, not the process.
     """
     with log.open("ab") as output:
         return subprocess.Popen(

