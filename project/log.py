@@ -34,6 +34,7 @@ def configure(settings: dict[str, Any]) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": settings["level"]},
             "loggers": {
+                "django": {"handlers": []},  # with DEBUG Django adds one of its own, which would say everything twice
                 "celery.app.trace": {"level": "WARNING"},  # two lines a task would drown everything else
                 "django.request": {"level": "ERROR"},
             },

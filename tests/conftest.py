@@ -1,11 +1,24 @@
 """What every test may ask for: servers of our own, a far side of the network, real processes, a browser."""
 
-from collections.abc import Iterator
+import itertools
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from playwright.sync_api import Page, sync_playwright
+from pytest_django.plugin import DjangoDbBlocker
 
+from project.children import last_lines
+from project.embedded import Postgres, Valkey
 from tests import servers
+from tests.live import TEMPLATE, Live, django_connected_to, migrated_template
+from tests.sinks import HttpSink, SmtpSink
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -15,3 +28,70 @@ def redis_url() -> Iterator[str]:
         client.flushall()
         yield servers.valkey.url
         client.flushall()
+
+
+@pytest.fixture
+def http_sink() -> Iterator[HttpSink]:
+    """A real HTTP server that remembers what it gets and answers as told."""
+    sink = HttpSink().start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture
+def smtp_sink() -> Iterator[SmtpSink]:
+    """A real SMTP server that remembers what it gets and refuses as told."""
+    sink = SmtpSink().start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="session")
+def live_postgres() -> Iterator[Postgres]:
+    """A second PostgreSQL, which `live` tests may restart without breaking anybody else's connection."""
+    with Postgres(servers.directory / "live-postgres", durable=False) as postgres:
+        migrated_template(postgres)
+        yield postgres
+
+
+@pytest.fixture
+def live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[Live]:
+    """A Carillon in real processes on an empty, migrated database; nothing is started yet."""
+    name = f"live_{next(_numbers)}"
+    directory = servers.directory / name
+    directory.mkdir()
+    url = live_postgres.create_database(name, template=TEMPLATE)
+    with Valkey(directory / "valkey") as valkey, django_db_blocker.unblock(), django_connected_to(url):
+        live = Live(directory, live_postgres, name, valkey)
+        yield live
+        live.close()
+    if live_postgres.process is None:
+        live_postgres.start()
+    live_postgres.drop_database(name)
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A fresh page in a real Chromium; the test is skipped when this machine has none."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium or not Path(chromium).exists():
+        pytest.skip("no Chromium here: install the package `chromium`, or set CHROMIUM to its path")
+    # Playwright keeps an event loop running in this thread, and Django would refuse its ORM beside one.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(15_000)
+        yield page
+        browser.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the ends of its processes' logs."""
+    report = yield
+    live = getattr(item, "funcargs", {}).get("live")
+    if live is not None and report.failed:
+        for name in live.children:
+            report.sections.append((f"the end of {name}.log", last_lines(live.log(name), 40)))
+    return report

@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "SECRET_KEYS": "6MwGmoPHmdPjXdvtYQ1Fq3Ee6TTUkkq0sXyv7qkIuZk=",
     "DEBUG": "1",
     "CARILLON_PROCESS": "tests",
-    "CARILLON_APPS": "examples.ops" if Path("examples/ops/models.py").exists() else "",
+    "CARILLON_APPS": "examples.ops",
     "WORKFLOW_MODELS": "ops.Incident,ops.Order",
     "EMAIL_URL": "smtp://127.0.0.1:1",  # nobody is there: a test that sends mail brings its own server
     "OUTBOUND_ALLOW": "127.0.0.1",
