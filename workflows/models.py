@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from project.due import Due, DueQuerySet, due_index
 from project.identifiers import new_uid
+from workflows.queries import RecordQuerySet
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 
@@ -163,6 +164,8 @@ class Record(models.Model):
     value = models.JSONField()
     version = models.PositiveIntegerField(default=1)
     updated_at = models.DateTimeField(db_default=Now())
+
+    objects = RecordQuerySet.as_manager()
 
     class Meta:
         ordering = ["collection", "key"]

@@ -1,0 +1,113 @@
+"""INSERT … ON CONFLICT DO UPDATE for many rows of any model, telling which were new."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, models
+from django.db.models.expressions import DatabaseDefault
+
+from workflows.rows import Field, Model, fields, is_automatic
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What rows that go into one statement have in common; all but the model are names of fields.
+
+    A row that is there (with the same `key`) gets its `values` replaced and its `increment` added, when it has a smaller
+    or no value in `if_newer`. A row that is not there is made of all of them and the model's defaults.
+    """
+
+    model: Model
+    key: tuple[str, ...]
+    values: tuple[str, ...]
+    increment: tuple[str, ...]
+    if_newer: str | None
+
+
+def upsert(shape: Shape, rows: Sequence[Mapping[str, Any]]) -> list[bool | None]:
+    """Insert or update the rows, given as values by field name, whose keys must all differ.
+
+    Tells for each whether it was inserted (True), updated (False), or left as it was because it is not newer (None).
+    Rows are locked in the order of their keys, so that two batches do not wait for each other in a circle.
+    """
+    instances = [_instance(shape.model, row) for row in rows]
+    columns = _inserted(shape.model, instances[0], rows[0])
+    table = [
+        [*(field.get_db_prep_save(field.pre_save(instance, True), connection) for field in columns), number]
+        for number, instance in enumerate(instances)
+    ]
+    source, parameters = _source(columns, table)
+    names = ", ".join(map(_quoted, columns))
+    key = ", ".join(_quoted(fields(shape.model)[name]) for name in shape.key)
+    with connection.cursor() as cursor:
+        # The ORM's upsert (bulk_create) can neither add, nor keep the newer row, nor tell which rows were new.
+        cursor.execute(
+            f"""
+            WITH given ({names}, "row number") AS (SELECT * FROM {source} AS given),
+            changed AS (
+                INSERT INTO {connection.ops.quote_name(shape.model._meta.db_table)} AS target ({names})
+                SELECT {names} FROM given ORDER BY {key}
+                ON CONFLICT ({key}) DO UPDATE SET {_assignments(shape)} {_condition(shape)}
+                RETURNING {_qualified("target", shape)}, xmax = 0 AS "is new"
+            )
+            SELECT "row number", "is new" FROM changed JOIN given USING ({key})
+            """,
+            parameters,
+        )
+        created = dict(cursor.fetchall())
+    return [created.get(number) for number in range(len(rows))]
+
+
+def _instance(model: Model, row: Mapping[str, Any]) -> models.Model:
+    return model(**{fields(model)[name].attname: value for name, value in row.items()})
+
+
+def _inserted(model: Model, instance: models.Model, given: Collection[str]) -> list[Field]:
+    """The columns of a new row: those given, and those with a default that Django knows."""
+    return [
+        field
+        for name, field in fields(model).items()
+        if name in given
+        or not (isinstance(getattr(instance, field.attname), DatabaseDefault) or isinstance(field, models.AutoField))
+    ]
+
+
+def _source(columns: Sequence[Field], table: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    # Without the length: a cast to varchar(5) would cut silently.
+    types = [*((field.db_type(connection) or "").split("(")[0] for field in columns), "int"]
+    if any(hasattr(field, "get_placeholder") for field in columns):  # unnest would take an array's items for rows
+        types[:-1] = [field.db_type(connection) or "" for field in columns]
+        row = f"({', '.join(f'%s::{type_}' for type_ in types)})"
+        return f"(VALUES {', '.join([row] * len(table))})", [value for values in table for value in values]
+    return f"unnest({', '.join(f'%s::{type_}[]' for type_ in types)})", [list(column) for column in zip(*table, strict=True)]
+
+
+def _assignments(shape: Shape) -> str:
+    replaced = [fields(shape.model)[name] for name in shape.values]
+    replaced += [field for field in fields(shape.model).values() if getattr(field, "auto_now", False)]
+    added = [_quoted(fields(shape.model)[name]) for name in shape.increment]
+    if not replaced and not added:
+        # Something must be assigned for the row to be locked and told.
+        replaced = [fields(shape.model)[shape.key[0]]]
+    return ", ".join(
+        [f"{_quoted(field)} = EXCLUDED.{_quoted(field)}" for field in replaced]
+        + [f"{column} = COALESCE(target.{column}, 0) + EXCLUDED.{column}" for column in added]
+    )
+
+
+def _condition(shape: Shape) -> str:
+    if shape.if_newer is None:
+        return ""
+    column = _quoted(fields(shape.model)[shape.if_newer])
+    return f"WHERE target.{column} IS NULL OR target.{column} < EXCLUDED.{column}"
+
+
+def _qualified(table: str, shape: Shape) -> str:
+    return ", ".join(f"{table}.{_quoted(fields(shape.model)[name])}" for name in shape.key)
+
+
+def _quoted(field: Field) -> str:
+    return connection.ops.quote_name(field.column)
