@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from project.api import Fault
+from project.faults import Fault
 
 MOST_FAULTS: Final = 50
 MAX_BYTES: Final = 256 * 1024

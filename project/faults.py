@@ -1,14 +1,23 @@
-"""What is wrong inside a field of many parts (settings, languages), said with its place."""
+"""What is wrong and where: in what was sent, and inside a field of many parts (settings, languages)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 
 
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with what was sent, and where: a dotted path, in a batch beginning with the index."""
+
+    path: str
+    message: str
+
+
 def fault(path: str, message: str, *, line: int | None = None) -> ValidationError:
-    """An error at `path` (`de.subject`) inside a field; `line` counts inside its text, and the code editor marks it.
+    """An error at `path` (`de.subject`) inside a form's field; the code editor marks `line` of its text.
 
     Forms show `path: message`; `place_of` gives the path back.
     """
@@ -18,7 +27,7 @@ def fault(path: str, message: str, *, line: int | None = None) -> ValidationErro
 
 
 def by_field(problems: Iterable[tuple[str, str]]) -> dict[str, list[ValidationError]]:
-    """(path, message) pairs as ValidationError takes them: `languages.de.text` is `de.text` in the field `languages`."""
+    """(path, message) pairs as ValidationError takes them: `settings.url` is `url` in the field `settings`."""
     found: dict[str, list[ValidationError]] = {}
     for path, message in problems:
         field, _, inside = path.partition(".")
@@ -26,7 +35,6 @@ def by_field(problems: Iterable[tuple[str, str]]) -> dict[str, list[ValidationEr
     return found
 
 
-def place_of(error: ValidationError) -> tuple[str, int | None]:
-    """Where inside its field the error is: the path, or nothing when it is about the whole field; and the line, if known."""
-    params = getattr(error, "params", None) or {}
-    return str(params.get("path", "")), params.get("line")
+def place_of(error: ValidationError) -> str:
+    """Where inside its field the error is; nothing when it is about the whole field."""
+    return str((getattr(error, "params", None) or {}).get("path", ""))
