@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, ClassVar, Final
+from zoneinfo import available_timezones
 
+from django.conf import settings as project_settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Now
+from pydantic import ValidationError as PydanticError
 
-from project.due import Due, DueQuerySet, due_index
+from notifications.channels import channel_types
+from notifications.queries import DeliveryQuerySet
+from notifications.rendering import check_template
+from project.due import Due, due_index
+from project.faults import by_field
 from project.identifiers import new_uid
-from project.secrets import EncryptedJSONField
+from project.names import unknown
+from project.rates import Rate
+from project.retry import Schedule
+from project.secrets import EncryptedJSONField, references
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
+
+LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")  # as in RFC 5646, without its rarer forms
+TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 def default_schedule() -> list[str]:
@@ -25,8 +42,8 @@ def default_schedule() -> list[str]:
 class Channel(models.Model):
     """A way to reach people: a type with its settings, and the lane that its deliveries travel in.
 
-    The lane's columns (`next_at`, `hold_until`, `hold_reason`, `failing_since`) belong to the sender: whoever saves a
-    channel's configuration names the fields it changed, so that the two do not overwrite each other.
+    The lane's columns (`next_at`, `hold_until`, `hold_reason`, `failures`, `failing_since`) belong to the sender: whoever
+    saves a channel's configuration names the fields it changed, so that the two do not overwrite each other.
     """
 
     name = models.CharField(max_length=100, unique=True, validators=[slug])
@@ -51,6 +68,7 @@ class Channel(models.Model):
     next_at = models.DateTimeField(db_default=Now(), editable=False)
     hold_until = models.DateTimeField(null=True, editable=False)
     hold_reason = models.TextField(blank=True, default="", editable=False)
+    failures = models.PositiveSmallIntegerField(default=0, editable=False, help_text="In a row; notifications/lanes.py.")
     failing_since = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -61,6 +79,54 @@ class Channel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if problems := by_field(self._problems()):
+            raise ValidationError(problems)
+
+    def validate_constraints(self, exclude: set[str] | None = None) -> None:
+        others = Channel.objects.filter(type=self.type, default=True).exclude(pk=self.pk)
+        if self.default and (other := others.first()):  # said better than by the constraint
+            raise ValidationError({"default": f"The default channel of the type {self.type} is {other}; there is one."})
+        super().validate_constraints(exclude)
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        if self.type not in channel_types:
+            yield "type", unknown("channel type", self.type, channel_types.names())
+        elif not isinstance(self.settings, dict):
+            yield "settings", 'must be an object like {"url": "…"}'
+        else:
+            yield from self._setting_problems(self.settings)
+        if self.rate_limit:
+            try:
+                Rate.parse(self.rate_limit)
+            except ValueError as error:
+                yield "rate_limit", str(error)
+        try:
+            Schedule.model_validate(self.retry_schedule)
+        except PydanticError as error:
+            for problem in error.errors():
+                yield "retry_schedule", str(problem["msg"]).removeprefix("Value error, ")
+        yield from self._fallback_problems()
+
+    def _setting_problems(self, given: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        # A variable may be set where messages are sent and not where this is saved; `doctor` tells which are missing.
+        unset = {name for name in references(given) if name not in project_settings.ENVIRONMENT}
+        open_ones = {name for name, value in given.items() if unset.intersection(references(value))}
+        known = {name: value for name, value in given.items() if name not in open_ones}
+        for path, message in channel_types[self.type].problems(known):
+            if path.partition(".")[0] not in open_ones:
+                yield f"settings.{path}" if path else "settings", message
+
+    def _fallback_problems(self) -> Iterator[tuple[str, str]]:
+        way = [self.name]
+        channel = self.fallback
+        while channel is not None:
+            way.append(channel.name)
+            if channel.pk == self.pk or channel.name in way[:-1]:
+                yield "fallback", f"goes in a circle: {' → '.join(way)}"
+                return
+            channel = channel.fallback
 
 
 class Template(models.Model):
@@ -79,6 +145,14 @@ class Template(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        problems = check_template(subject=self.subject, text=self.text, html=self.html, languages=self.languages)
+        for language in self.languages if isinstance(self.languages, dict) else ():
+            if not LANGUAGE.fullmatch(language):
+                problems.append((f"languages.{language}", _not_a_language(language)))
+        if problems:
+            raise ValidationError(by_field(problems))
 
 
 class Recipient(models.Model):
@@ -106,6 +180,65 @@ class Recipient(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        if problems := by_field(self._problems()):
+            raise ValidationError(problems)
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        yield from self._address_problems()
+        if not LANGUAGE.fullmatch(self.language):
+            yield "language", _not_a_language(self.language)
+        if self.time_zone not in available_timezones():
+            yield "time_zone", _not_a_zone(self.time_zone)
+        for topic in self.topics:
+            if not slug.regex.match(topic):
+                yield "topics", f'"{topic}": {slug.message}'
+        yield from self._preference_problems()
+        yield from self._quiet_problems()
+
+    def _address_problems(self) -> Iterator[tuple[str, str]]:
+        if not isinstance(self.addresses, dict):
+            yield "addresses", 'must be an object like {"email": "ada@example.com"}'
+            return
+        kinds = {name: kind for name, kind in channel_types.items() if kind.address is not None}
+        for name, address in self.addresses.items():
+            if name not in kinds:
+                yield f"addresses.{name}", unknown("kind of address", name, kinds)
+            elif not isinstance(address, str):
+                yield f"addresses.{name}", f"must be text, an {kinds[name].address}"
+            else:
+                try:
+                    kinds[name].check_address(address)
+                except ValueError as error:
+                    yield f"addresses.{name}", str(error)
+
+    def _preference_problems(self) -> Iterator[tuple[str, str]]:
+        if not isinstance(self.preferences, dict):
+            yield "preferences", 'must be an object like {"marketing": {"email": false}}'
+            return
+        for category, kinds in self.preferences.items():
+            path = f"preferences.{category}"
+            if not isinstance(kinds, dict):
+                yield path, 'must say for each kind of channel whether: {"email": false}'
+                continue
+            for name, wanted in kinds.items():
+                if name not in channel_types:
+                    yield f"{path}.{name}", unknown("channel type", name, channel_types.names())
+                elif not isinstance(wanted, bool):
+                    yield f"{path}.{name}", "must be true or false"
+
+    def _quiet_problems(self) -> Iterator[tuple[str, str]]:
+        if self.quiet_hours == {}:
+            return
+        if not isinstance(self.quiet_hours, dict) or set(self.quiet_hours) != {"from", "to"}:
+            yield "quiet_hours", 'must be an object with from and to, like {"from": "22:00", "to": "07:00"}'
+            return
+        for name, time in self.quiet_hours.items():
+            if not isinstance(time, str) or not TIME_OF_DAY.fullmatch(time):
+                yield f"quiet_hours.{name}", f"{time!r} is not a time of day from 00:00 to 23:59"
+        if self.quiet_hours["from"] == self.quiet_hours["to"]:
+            yield "quiet_hours", "begin and end at the same time"
+
 
 class DeliveryState(models.TextChoices):
     """Where a delivery stands. Only `notifications.delivery` moves it (docs/states.md)."""
@@ -127,7 +260,7 @@ class Priority(models.TextChoices):
 class Delivery(Due):
     """One message to one address by one channel. Its `uid` is the idempotency key that the receiver sees.
 
-    `due_at` is set while it is pending: the next attempt, or the end of the lease of the attempt under way.
+    `due_at` is set while it is pending: the next attempt, or the end of the lease of the attempt under way (`leased`).
     """
 
     uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
@@ -144,10 +277,13 @@ class Delivery(Due):
     state = models.CharField(max_length=10, choices=DeliveryState, default=DeliveryState.PENDING)
     reason = models.TextField(blank=True, default="", help_text="Why it was skipped or failed.")
     attempts = models.PositiveSmallIntegerField(default=0)
+    forgiven = models.PositiveSmallIntegerField(default=0, help_text="Attempts made before somebody last retried it.")
+    leased = models.BooleanField(default=False, help_text="An attempt is under way until due_at, or its process died.")
+    instead_of = models.UUIDField(null=True, blank=True, help_text="The delivery that this one stands in for.")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = DueQuerySet["Delivery"].as_manager()
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         ordering = ["-uid"]
@@ -155,11 +291,15 @@ class Delivery(Due):
         constraints: ClassVar = [
             # Also the index for "the deliveries of this step".
             models.UniqueConstraint(fields=["origin", "channel", "to"], name="one_delivery_per_step_channel_and_address"),
+            models.UniqueConstraint(
+                fields=["instead_of"], condition=models.Q(instead_of__isnull=False), name="one_stand_in_per_delivery"
+            ),
         ]
         indexes: ClassVar = [
             # the sender's claim, lane by lane
             models.Index(fields=["channel", "due_at"], condition=models.Q(due_at__isnull=False), name="delivery_due_by_lane"),
-            due_index("delivery_due"),  # backlog age
+            due_index("delivery_due"),  # whether anything is due
+            models.Index(fields=["channel", "due_at"], condition=models.Q(leased=True), name="delivery_under_way"),  # a lane's leases
             models.Index(fields=["channel", "-uid"], name="delivery_by_channel"),  # a channel's deliveries, newest first
             # failed deliveries, newest first: the list people look at
             models.Index(fields=["-uid"], name="delivery_failed", condition=models.Q(state="failed")),
@@ -196,3 +336,13 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.outcome}"
+
+
+def _not_a_language(name: str) -> str:
+    return f'"{name}" is not a language tag; write for example en, de or pt-BR'
+
+
+def _not_a_zone(name: str) -> str:
+    close = get_close_matches(name, available_timezones(), n=1)
+    hint = f'did you mean "{close[0]}"?' if close else "write for example UTC or Europe/London"
+    return f'unknown time zone "{name}"; {hint}'

@@ -1,0 +1,212 @@
+"""The base of all channel types, and its manual.
+
+A channel type is one module of this package: a class whose fields are a channel's settings and whose `send` sends one
+message. Nothing else has to know it: the admin's form, the API, `apply` and the sender find it by its name.
+
+    @channel_types.register("ntfy")
+    class Ntfy(ChannelType):
+        '''Push notifications by ntfy (https://docs.ntfy.sh/publish/).'''
+
+        address: ClassVar[str | None] = "topic"             # to: ["ntfy:alerts"]
+
+        url: str = Field("https://ntfy.sh", title="Server", description="Where ntfy runs.")
+        token: SecretStr | None = Field(None, title="Access token", description="For protected topics.")
+
+        def check(self) -> Iterable[tuple[str, str]]:
+            yield from url_problems("url", self.url)
+
+        async def send(self, outgoing: Outgoing, transport: Transport) -> Receipt:
+            headers = {"X-Title": outgoing.subject}
+            if self.token:
+                headers["Authorization"] = f"Bearer {self.token.get_secret_value()}"
+            return await post(transport, f"{self.url}/{outgoing.to}", outgoing.text.encode(), headers)
+
+The fields are the settings. Titles and descriptions are the form's labels and help texts. `SecretStr` hides a value
+from forms, logs and error messages. Unknown settings are refused. `${NAME}` has been replaced when the class is filled.
+
+`send` is called in the sender's event loop, many at a time: it awaits, and never blocks (a blocking library belongs in
+a pool of threads, see email.py). It has `outgoing.timeout` seconds and is cancelled after that. It may be called again
+for the same message, in this process or another: pass `outgoing.uid` on as an idempotency key where the far side takes
+one. It returns a Receipt when the far side has accepted the message, and raises SendError when it has not; any other
+exception counts as a SendError worth another try, and is logged, because it is a mistake in the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from notifications.transport import Transport
+from project import http
+from project.retry import parse_retry_after
+from project.secrets import UnknownVariable, resolve_environment
+
+RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+"""Answers below 500 that mean "not now": another try may succeed."""
+
+ENDPOINT_STATUSES = frozenset({401, 403, 404, 405, 410})
+"""Refusals that any message would meet: the trouble is the endpoint's or the settings', not the message's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message on its way to one address."""
+
+    uid: UUID  # of the delivery: the same on every attempt
+    channel: str  # the channel's name
+    to: str  # empty where the channel itself knows where to go
+    type: str  # what it is about: the event's type, or the template's name
+    created_at: datetime
+    attempt: int
+    timeout: float  # seconds
+    subject: str = ""  # one line
+    text: str = ""
+    html: str = ""
+    data: Any = None  # JSON, for receivers that are programs
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The far side has accepted the message: its status (HTTP, SMTP) where it has one, and the words it used."""
+
+    status: int | None = None
+    response: str = ""
+
+
+class SendError(Exception):
+    """The message was not accepted; it is recorded with the attempt, so the text is for a person.
+
+    `permanent`: another try cannot help. `retry_after`: no earlier than that. `hold`: the channel is in trouble, not
+    only this message; it counts towards holding the whole channel back, and with `retry_after` holds it back at once. When
+    left out, it is true for what is worth another try.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        status: int | None = None,
+        retry_after: timedelta | None = None,
+        hold: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.status = status
+        self.retry_after = retry_after
+        self.hold = not permanent if hold is None else hold
+
+
+class SettingsError(ValueError):
+    """A channel's settings are not what its type takes; `problems` are (field path, message) pairs."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
+        self.problems = problems
+
+
+class ChannelType(BaseModel):
+    """One way to reach people. Subclasses declare their settings as fields and override `send`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: ClassVar[str]
+
+    address: ClassVar[str | None] = None
+    """What `to` is called for this type ("e-mail address"); None: a channel of this type knows itself where to go."""
+
+    parts: ClassVar[frozenset[str]] = frozenset({"subject", "text"})
+    """What of a message this type sends, of subject, text, html and data. Only these are rendered."""
+
+    concurrency: ClassVar[int | None] = None
+    """How many `send`s of one channel a process may have under way, where that is less than the channel's own limit."""
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """The type filled from a channel's stored settings, with every ${NAME} replaced.
+
+        Raises:
+            SettingsError: a variable is not set, or a field is unknown, missing or wrong.
+        """
+        try:
+            return cls.model_validate(resolve_environment(dict(settings)))
+        except UnknownVariable as error:
+            raise SettingsError([("", str(error))]) from error
+        except ValidationError as error:
+            raise SettingsError([_explain(cls, problem) for problem in error.errors()]) from error
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Everything that is wrong with settings somebody wants to save, as (field path, message) pairs."""
+        try:
+            return list(cls.from_settings(settings).check())
+        except SettingsError as error:
+            return error.problems
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        """Say what is wrong with settings that are saved, beyond the fields' types, as (field, message) pairs."""
+        return ()
+
+    @classmethod
+    def check_address(cls, address: str) -> str:
+        """The address in its usual form; ValueError when it cannot be one. Types with addresses override it."""
+        return address
+
+    def own_address(self) -> str | None:
+        """Where messages to the channel itself go ("" when `send` needs no address); None when it has no such place."""
+        return "" if self.address is None else None
+
+    async def send(self, outgoing: Outgoing, transport: Transport) -> Receipt:
+        """Send it; raise SendError when it was not accepted."""
+        raise TypeError(f"{type(self).__name__} does not override send")
+
+
+def url_problems(field: str, url: str) -> Iterable[tuple[str, str]]:
+    """For `check`: whether the URL of this field can be called, as far as that is known before it is called."""
+    try:
+        http.check_url(url)
+    except ValueError as error:
+        yield field, str(error)
+
+
+async def post(transport: Transport, url: str, body: bytes, headers: Mapping[str, str]) -> Receipt:
+    """POST the body; 2xx is a receipt.
+
+    Raises SendError: worth another try are a failed connection, a redirect, 5xx and RETRIED_STATUSES, with the time
+    that `Retry-After` asks for; an inner address and every other answer are permanent.
+    """
+    try:
+        reply = await http.send(transport.http, "POST", url, body=body, headers=headers)
+    except http.AddressRefused as error:
+        raise SendError(str(error), permanent=True, hold=True) from error
+    except aiohttp.InvalidURL as error:  # its text is the whole URL, which may be a secret
+        raise SendError("the channel's URL is not one", permanent=True, hold=True) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise SendError(str(error) or type(error).__name__) from error
+    if reply.status < HTTPStatus.MULTIPLE_CHOICES:
+        return Receipt(reply.status, reply.text)
+    redirected = reply.status < HTTPStatus.BAD_REQUEST
+    permanent = (
+        not redirected and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR and reply.status not in RETRIED_STATUSES
+    )
+    raise SendError(
+        f"a redirect to {reply.headers.get('Location')}, which is not followed" if redirected else reply.text,
+        permanent=permanent,
+        status=reply.status,
+        retry_after=parse_retry_after(reply.headers.get("Retry-After"), now=datetime.now(UTC)),
+        hold=not permanent or reply.status in ENDPOINT_STATUSES,
+    )
+
+
+def _explain(cls: type[ChannelType], problem: Any) -> tuple[str, str]:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return path, f"unknown setting; known: {', '.join(cls.model_fields) or 'none'}"
+    return path, str(problem["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,108 @@
+"""Webhook: signed HTTP calls by the Standard Webhooks specification (https://www.standardwebhooks.com)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import orjson
+from pydantic import Field, SecretStr, field_validator
+
+from notifications.channels import channel_types
+from notifications.channels.base import ChannelType, Outgoing, Receipt, post, url_problems
+from notifications.transport import Transport
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")  # a token of RFC 9110, 5.6.2
+_OUR_HEADERS = {
+    "content-type",
+    "content-length",
+    "host",
+    "transfer-encoding",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+}
+_SHORTEST_SECRET, _LONGEST_SECRET = 24, 64  # bytes, by the specification
+
+
+@channel_types.register("webhook")
+class Webhook(ChannelType):
+    """A program that wants to know: a POST with `{"type", "timestamp", "data"}`, signed."""
+
+    parts: ClassVar[frozenset[str]] = frozenset({"data"})
+
+    url: str = Field(title="URL", description="Called with POST for every message.")
+    secret: SecretStr | None = Field(
+        None,
+        title="Signing secret",
+        description="whsec_ and 24 to 64 random bytes in base64, known to the receiver. Empty: not signed.",
+    )
+    previous_secret: SecretStr | None = Field(
+        None,
+        title="Previous signing secret",
+        description="While receivers change over to a new secret, every call is signed with both.",
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, title="More headers", description="Sent with every call, for example Authorization."
+    )
+
+    @field_validator("secret", "previous_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        _key(value)
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.match(name):
+                raise ValueError(f'"{name}" is not a header name')
+            if name.lower() in _OUR_HEADERS:
+                raise ValueError(f"{name} is set by Carillon itself")
+            if not value.get_secret_value().isprintable():
+                raise ValueError(f"the value of {name} must be one line of printable characters")
+        return headers
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        yield from url_problems("url", self.url)
+
+    async def send(self, outgoing: Outgoing, transport: Transport) -> Receipt:
+        body = orjson.dumps({"type": outgoing.type, "timestamp": outgoing.created_at, "data": outgoing.data})
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        headers |= {"Content-Type": "application/json", "webhook-id": str(outgoing.uid)}
+        now = int(time.time())  # of this attempt: a receiver refuses what is older than minutes
+        headers["webhook-timestamp"] = str(now)
+        if secrets := [secret for secret in (self.secret, self.previous_secret) if secret]:
+            headers["webhook-signature"] = sign(secrets, str(outgoing.uid), now, body)
+        return await post(transport, self.url, body, headers)
+
+
+def sign(secrets: Sequence[SecretStr], message_id: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header: one `v1,…` for each secret, separated by spaces."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return " ".join(
+        "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode() for secret in secrets
+    )
+
+
+def _key(secret: SecretStr) -> bytes:
+    text = secret.get_secret_value().removeprefix("whsec_")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        key = b""
+    if not _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET:
+        raise ValueError(
+            "must be whsec_ followed by 24 to 64 bytes in base64; make one with "
+            "`python -c \"import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())\"`"
+        )
+    return key

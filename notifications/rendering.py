@@ -1,0 +1,179 @@
+"""Liquid templates: checked when saved, compiled once, rendered within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+from liquid import BoundTemplate, Environment
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.exceptions import LiquidError, UndefinedError
+from liquid.extra.filters import JSON
+from liquid.undefined import FalsyStrictUndefined
+
+PARTS: Final = ("subject", "text", "html")
+LONGEST_SUBJECT: Final = 250
+FILTER_LIMIT: Final = 16_000_000  # characters or items
+LONGEST_RANGE: Final = 10_000
+LARGEST_INTEGER: Final = 1024  # bits
+
+
+class RenderError(ValueError):
+    """A template cannot be rendered for this context; names the template, the part and the line."""
+
+
+class _Missing(FalsyStrictUndefined):
+    """A variable that is not there: false in conditions, replaced by `default`, an error where it would be shown.
+
+    Rendering it as nothing would send half a message that nobody notices.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return other is False or other is None or isinstance(other, _Missing)
+
+    __hash__ = FalsyStrictUndefined.__hash__
+
+
+class _Limited(Environment):
+    loop_iteration_limit: ClassVar[int | None] = 10_000
+    output_stream_limit: ClassVar[int | None] = 256 * 1024  # bytes
+    local_namespace_limit: ClassVar[int | None] = 256 * 1024  # bytes
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = _Limited(autoescape=autoescape, undefined=_Missing)
+    environment.add_filter("json", JSON())
+    environment.filters = {name: _bounded(name, apply) for name, apply in environment.filters.items()}
+    for tag in ("include", "render"):  # there is nowhere to include from
+        del environment.tags[tag]
+    return environment
+
+
+def _bounded(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, refusing what would make it eat the memory: Liquid's own limits look at loops and output only.
+
+    A chain of `replace` and a loop of `times` ended the process in our tests.
+    """
+
+    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, _Missing) and name != "default":
+            raise UndefinedError(value.msg, token=value.token)
+        longest = max((len(arg) for arg in args if isinstance(arg, str)), default=1)
+        if isinstance(value, str | list) and len(value) * max(longest, 1) > FILTER_LIMIT:
+            raise LiquidError(f"{name}: the value is too long for it", token=None)
+        result = apply(value, *args, **kwargs)
+        if isinstance(result, int) and result.bit_length() > LARGEST_INTEGER:
+            raise LiquidError(f"{name}: the number is too large", token=None)
+        return result
+
+    vars(bounded).update(vars(apply))  # with_context and with_environment, which say what it wants besides
+    return bounded
+
+
+def _bounded_range(literal: RangeLiteral, start: Any, stop: Any) -> range:
+    numbers = _make_range(literal, start, stop)
+    # Not len(): it fails for ranges that do not fit into a machine word.
+    if numbers and numbers[-1] - numbers[0] >= LONGEST_RANGE:
+        raise LiquidError(f"a range has at most {LONGEST_RANGE} numbers", token=literal.token)
+    return numbers
+
+
+# Ranges are made in this one place; `reversed` and filters turn them into lists: (1..1000000000) took all the memory.
+_make_range = RangeLiteral._make_range
+RangeLiteral._make_range = _bounded_range  # type: ignore[method-assign,assignment]
+
+_PLAIN, _HTML = _environment(autoescape=False), _environment(autoescape=True)
+
+
+def in_language(
+    sources: Mapping[str, str], languages: Mapping[str, Mapping[str, str]], language: str
+) -> dict[str, str]:
+    """A template's parts for a reader of `language`: de-AT, then de, then the template's own, part by part.
+
+    >>> in_language({"subject": "Paid", "text": "Thanks."}, {"de": {"subject": "Bezahlt"}}, "de-AT")
+    {'subject': 'Bezahlt', 'text': 'Thanks.'}
+    """
+    known = {_tag(name): parts for name, parts in languages.items()}
+    exact = _tag(language)
+    return {**sources, **known.get(exact.partition("-")[0], {}), **known.get(exact, {})}
+
+
+def render(name: str, sources: Mapping[str, str], parts: Collection[str], context: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of the template `name` with the context's values; a subject becomes one line.
+
+    Raises:
+        RenderError: a variable is missing, a filter fails, a limit is passed, or the template is not Liquid.
+    """
+    return {part: _render(name, part, sources[part], context) for part in PARTS if part in parts and sources.get(part)}
+
+
+def check_template(*, subject: str, text: str, html: str, languages: Any) -> list[tuple[str, str]]:
+    """What is wrong with a template somebody wants to save, as (field path, message) pairs."""
+    sources = {"subject": subject, "text": text, "html": html}
+    problems = list(_syntax_problems("", sources))
+    if not any(source.strip() for source in sources.values()):
+        problems.append(("text", "a template says nothing without a subject, a text or html"))
+    if not isinstance(languages, dict):
+        return [*problems, ("languages", 'must be an object like {"de": {"subject": "…"}}')]
+    for language, overrides in languages.items():
+        path = f"languages.{language}"
+        if not isinstance(overrides, dict):
+            problems.append((path, f"must be an object with some of {', '.join(PARTS)}"))
+            continue
+        problems += [
+            (f"{path}.{part}", f"unknown part; known: {', '.join(PARTS)}") for part in overrides if part not in PARTS
+        ]
+        problems += _syntax_problems(f"{path}.", {part: overrides[part] for part in PARTS if part in overrides})
+    return problems
+
+
+def _syntax_problems(prefix: str, sources: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for part, source in sources.items():
+        if not isinstance(source, str):
+            yield prefix + part, "must be text"
+            continue
+        try:
+            template = _compile(source, part == "html")
+        except LiquidError as error:
+            yield prefix + part, _explain(error)
+            continue
+        for name, places in template.analyze().filters.items():
+            if name not in template.env.filters:
+                line, _ = places[0].line_col(source)
+                yield (
+                    prefix + part,
+                    f'line {line}: unknown filter "{name}"; known: {", ".join(sorted(template.env.filters))}',
+                )
+
+
+def _render(name: str, part: str, source: str, context: Mapping[str, Any]) -> str:
+    try:
+        rendered = _compile(source, part == "html").render(context)
+    except LiquidError as error:
+        raise RenderError(f"template {name}, {part}, {_explain(error)}") from error
+    except Exception as error:  # a filter given what it was not made for: the template's fault, whatever it raises
+        raise RenderError(f"template {name}, {part}: {type(error).__name__}: {error}") from error
+    return _one_line(rendered) if part == "subject" else rendered
+
+
+@lru_cache(maxsize=1000)
+def _compile(source: str, html: bool) -> BoundTemplate:
+    return (_HTML if html else _PLAIN).from_string(source)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_SUBJECT else line[: LONGEST_SUBJECT - 1] + "…"
+
+
+def _explain(error: LiquidError) -> str:
+    try:
+        context = error.context()
+    except ValueError:  # the position is the end of the text
+        context = None
+    return f"line {context[0]}: {error.message}" if context else str(error.message)
+
+
+def _tag(language: str) -> str:
+    return language.replace("_", "-").lower()
