@@ -1,0 +1,10 @@
+"""Celery of the hand-rolled service."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.chain.settings")
+app = Celery("chain", broker=os.environ.get("REDIS_URL"))
+app.conf.update(task_acks_late=True, task_ignore_result=True, broker_connection_retry_on_startup=True)
+app.conf.update(imports=["benchmarks.chain.app.tasks"])
