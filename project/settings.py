@@ -2,12 +2,16 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.urls import reverse_lazy
+
+from project.environment import Shared
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -34,7 +38,7 @@ OFFLINE = env.bool("CARILLON_OFFLINE", False)
 if OFFLINE:
     env.ENVIRON.setdefault("SECRET_KEY", "offline")
     env.ENVIRON.setdefault("SECRET_KEYS", "6MwGmoPHmdPjXdvtYQ1Fq3Ee6TTUkkq0sXyv7qkIuZk=")
-    env.ENVIRON.setdefault("DATABASE_URL", "postgres://postgres@localhost/carillon")
+    env.ENVIRON.setdefault("DATABASE_URL", "postgres://offline@127.0.0.1:1/carillon")  # nobody is there
 
 SECRET_KEY = required("SECRET_KEY", "Any long random text, e.g. from `openssl rand -base64 48`.")
 SECRET_KEYS: list[str] = required(
@@ -46,12 +50,13 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # `${NAME}` in a channel's or source's settings is looked up here, when it is used.
-ENVIRONMENT = os.environ
+ENVIRONMENT: Mapping[str, str] = Shared()
 
 # --- applications ----------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -65,10 +70,12 @@ INSTALLED_APPS = [
     "notifications",
     "workflows",
     "events",
+    *(["project.inbox"] if DEBUG else []),
     *env.list("CARILLON_APPS", default=["examples.ops"]),
 ]
 
 MIDDLEWARE = [
+    "project.probes.probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -116,7 +123,7 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- security --------------------------------------------------------------------------------------------------------
 
@@ -229,17 +236,41 @@ INBOX = DEBUG
 INBOX_SMTP_PORT = env.int("INBOX_SMTP_PORT", 1025)
 
 FLOWER_URL = env.str("FLOWER_URL", "")
+FLOWER_BASIC_AUTH = env.str("FLOWER_BASIC_AUTH", "")
 CARILLON_URL = env.str("CARILLON_URL", "http://localhost:8000")
 
 # --- admin -----------------------------------------------------------------------------------------------------------
 
 LOGIN_URL = reverse_lazy("admin:login")
+DATETIME_FORMAT = "Y-m-d H:i:s"
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Carillon",
     "SITE_HEADER": "Carillon",
     "SITE_SYMBOL": "notifications_active",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("carillon/icon.svg")}],
+    "SITE_URL": None,
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "BORDER_RADIUS": "6px",
+    "STYLES": [lambda request: static("carillon/carillon.css")],
+    "COLORS": {
+        "primary": {
+            "50": "oklch(98.4% .014 180.72)",
+            "100": "oklch(95.3% .051 180.801)",
+            "200": "oklch(91% .096 180.426)",
+            "300": "oklch(85.5% .138 181.071)",
+            "400": "oklch(77.7% .152 181.912)",
+            "500": "oklch(70.4% .14 182.503)",
+            "600": "oklch(51.1% .096 186.391)",
+            "700": "oklch(43.7% .078 188.216)",
+            "800": "oklch(38.6% .063 188.416)",
+            "900": "oklch(32% .052 188)",
+            "950": "oklch(27.7% .046 192.524)",
+        }
+    },
+    "DASHBOARD_CALLBACK": "events.dashboard.dashboard",
+    "SIDEBAR": {"show_search": True, "navigation": "project.navigation.sidebar"},
 }
 
 # --- logs ------------------------------------------------------------------------------------------------------------
