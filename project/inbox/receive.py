@@ -43,7 +43,13 @@ def chat(payload: Mapping[str, Any], headers: Mapping[str, str]) -> Message:
 
 def _body(parsed: EmailMessage, kind: str) -> str:
     part = parsed.get_body((kind,))
-    return str(part.get_content()) if part is not None else ""
+    if part is None:
+        return ""
+    try:
+        return str(part.get_content())
+    except LookupError:  # a character set that nobody knows
+        payload = part.get_payload(decode=True)
+        return payload.decode(errors="replace") if isinstance(payload, bytes) else ""
 
 
 def _texts(value: Any) -> Iterator[str]:

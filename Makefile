@@ -1,0 +1,55 @@
+# Everything a developer and CI do. Needs Python 3.11 or later and make; the rest is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MANAGE := $(BIN)/python manage.py
+READY := .venv/.installed
+
+# Tools import the settings without a stack beside them.
+OFFLINE := CARILLON_OFFLINE=1 DEBUG=1
+PRODUCTION := CARILLON_OFFLINE=1 DEBUG=0 HTTPS=1 ALLOWED_HOSTS=carillon.example.com \
+	SECRET_KEY=long-enough-for-the-check-and-used-for-nothing-but-the-check-0123456789
+
+.PHONY: run demo test check bench lock format
+
+run: $(READY)
+	@exec $(BIN)/python -m project.stack
+
+demo: $(READY)
+	@exec $(MANAGE) demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+bench: $(READY)
+	@exec $(BIN)/python -m benchmarks.reference
+
+# A stage says its name, what it has to say, and how long it took.
+stage = @echo "== $(1)"; began=$$(date +%s); $(2) && echo "   $(1): $$(($$(date +%s) - began)) s"
+
+check: $(READY)
+	$(call stage,format,$(BIN)/ruff format --quiet --check .)
+	$(call stage,lint,$(BIN)/ruff check --quiet .)
+	$(call stage,types,$(OFFLINE) $(BIN)/mypy .)
+	$(call stage,import contracts,$(BIN)/lint-imports)
+	$(call stage,migrations,$(OFFLINE) $(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run)
+	$(call stage,deploy check,$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING)
+	$(call stage,OpenAPI,$(OFFLINE) $(MANAGE) spectacular --validate --fail-on-warn --file /dev/null)
+	$(call stage,tests,$(BIN)/python -m pytest)
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# After a change of requirements.in or requirements-dev.in: the whole resolved set, for every platform.
+LOCK := uv pip compile --quiet --universal --no-header --python-version 3.11
+lock: $(READY)
+	@$(BIN)/$(LOCK) requirements.in --output-file requirements.txt
+	@$(BIN)/$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+
+$(READY): requirements.txt requirements-dev.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/^uv==//p' requirements-dev.txt)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt requirements-dev.txt \
+		|| $(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt  # knows pip's own index settings
+	@touch $@
