@@ -1,0 +1,419 @@
+"""The admin of sources with their keys, event types with their schemas, subscriptions, and events with their trace."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Count, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Scope, Source, Subscription
+from events.schemas import SchemaError, Validator
+from events.trace import trace
+from project.admin import Configuration, Facts, WhenFilter, done, goes_to
+from project.editor import CodeField, JSONCodeField
+from project.settings_form import SecretField
+from project.templatetags.facts import COLOURS, badge, code
+
+
+def state_of(key: ApiKey) -> str:
+    if key.revoked_at:
+        return "revoked"
+    return "expired" if key.expires_at and key.expires_at <= timezone.now() else "valid"
+
+
+class SourceForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    adapter = forms.ChoiceField(
+        choices=[(name, name) for name in ADAPTERS],
+        widget=UnfoldAdminSelectWidget,
+        help_text="Who calls: api, for programs that send events by the API.",
+    )
+
+    class Meta:
+        model = Source
+        fields = ("name", "description", "enabled", "rate_limit", "adapter", "secret")
+        field_classes = {"secret": SecretField}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(secret := self.fields.get("secret"), SecretField):  # whoever may only look has no fields
+            secret.show(self.instance.secret)
+
+
+class KeyInline(TabularInline):
+    model = ApiKey
+    verbose_name_plural = "API keys"
+    fields = readonly_fields = ("name", "prefix", "allowed", "created_at", "expires_at", "state")
+    extra = 0
+    tab = True
+    show_change_link = True
+    hide_title = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="scopes")
+    def allowed(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes) or "none"
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        return badge(state_of(key))
+
+
+class IssueKeyForm(forms.Form):
+    name = forms.CharField(
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Where this key is used, for example: shop in production.",
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope.value, f"{scope.value}: {scope.label}") for scope in Scope],
+        initial=[Scope.EVENTS_WRITE],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    days = forms.TypedChoiceField(
+        label="Expires",
+        choices=[("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year")],
+        coerce=int,
+        empty_value=None,
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+@admin.register(Source)
+class SourceAdmin(Configuration):
+    form = SourceForm
+    list_display = ("name", "shown_uri", "description", "rate_limit", "keys_in_use", "enabled")
+    list_filter = ("enabled",)
+    search_fields = ("name", "description")
+    fieldsets = (
+        (None, {"fields": ("name", "description", "enabled", "rate_limit")}),
+        ("Webhooks", {"fields": ("adapter", "secret")}),
+    )
+    inlines = (KeyInline,)
+    actions_detail = ("issue_key",)
+    empty_message = "A source is a program that sends events. Make one, then issue an API key on its page."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
+        return super().get_queryset(request).annotate(keys_valid=Count("keys", filter=Q(keys__revoked_at=None)))
+
+    @admin.display(description="CloudEvents source", ordering="name")
+    def shown_uri(self, source: Source) -> str:
+        return source.uri
+
+    @admin.display(description="keys", ordering="keys_valid")
+    def keys_in_use(self, source: Any) -> int:
+        return int(source.keys_valid)
+
+    @action(description="Issue an API key", icon="key", url_path="issue-key", permissions=["change"])
+    def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        source = self.get_object(request, unquote(object_id))
+        if source is None:
+            raise Http404("There is no such source.")
+        form = IssueKeyForm(request.POST or None)
+        key = None
+        if form.is_valid():
+            days = form.cleaned_data["days"]
+            row, key = ApiKey.issue(
+                source, form.cleaned_data["name"], form.cleaned_data["scopes"], timedelta(days=days) if days else None
+            )
+            self.log_change(request, source, f"Issued the API key {row.name} ({row.prefix}…).")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Issue an API key for {source}",
+            "opts": self.opts,
+            "original": source,
+            "form": form,
+            "key": key,
+            "events_url": request.build_absolute_uri(reverse("events")),
+        }
+        return TemplateResponse(request, "admin/events/source/issue_key.html", context)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(Configuration):
+    list_display = ("name", "source", "prefix", "allowed", "expires_at", "state")
+    list_filter = ("source",)
+    list_select_related = ("source",)
+    search_fields = ("name", "prefix", "source__name")
+    fields = readonly_fields = (
+        "source",
+        "name",
+        "prefix",
+        "allowed",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "state",
+    )
+    actions = ("revoke_selected",)
+    actions_detail = ("revoke",)
+    empty_message = "Keys are issued on the page of a source."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("events.change_apikey"))
+
+    @admin.display(description="scopes")
+    def allowed(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes) or "none"
+
+    @display(description="state", label=COLOURS)
+    def state(self, key: ApiKey) -> str:
+        return state_of(key)
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke_selected(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        self._revoke(request, keys)
+
+    @action(
+        description="Revoke",
+        icon="block",
+        permissions=["revoke"],
+        dialog={
+            "title": "Revoke this key?",
+            "description": "Whoever uses it is answered 401 from the next second on. A revoked key stays revoked.",
+            "form_class": None,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self._revoke(request, ApiKey.objects.filter(pk=unquote(object_id)))
+        return done(request, reverse("admin:events_apikey_change", args=[object_id]))
+
+    def _revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        valid = list(keys.filter(revoked_at=None))
+        keys.filter(revoked_at=None).update(revoked_at=timezone.now())
+        for key in valid:
+            self.log_change(request, key, "Revoked.")
+        self.message_user(request, f"Revoked: {', '.join(map(str, valid)) or 'none, they were revoked before'}.")
+
+
+class EventTypeForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    schema = JSONCodeField(
+        required=False,
+        rows=14,
+        label="JSON Schema",
+        help_text="What the type's data must look like (JSON Schema 2020-12). Saving another one adds a version; "
+        "events may still name an older one in dataschema. Empty: anything goes.",
+    )
+
+    class Meta:
+        model = EventType
+        fields = ("name", "description", "example", "retired")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.latest = self.instance.schemas.first() if self.instance.pk else None
+        if self.latest and "schema" in self.fields:
+            self.initial["schema"] = self.latest.schema
+
+    def clean(self) -> None:
+        schema, example = self.cleaned_data.get("schema"), self.cleaned_data.get("example")
+        if schema is None:
+            if self.latest is not None and "schema" not in self.errors:
+                self.add_error("schema", "Versions are never taken back. To let anything pass, write {}.")
+            return
+        try:
+            faults = Validator(schema).faults(example, "example") if example is not None else []
+        except SchemaError as error:
+            self.add_error("schema", str(error))
+        else:
+            for fault in faults:
+                self.add_error("example", f"{fault.path}: {fault.message}")
+
+    def _update_errors(self, errors: ValidationError) -> None:
+        # The model holds the example against the stored schema; `clean` above has held it against the one in the form.
+        if hasattr(errors, "error_dict"):
+            errors.error_dict.pop("example", None)
+            if not errors.error_dict:
+                return
+        super()._update_errors(errors)  # type: ignore[misc]
+
+
+class SchemaInline(TabularInline):
+    model = EventSchema
+    verbose_name_plural = "schema versions"
+    fields = readonly_fields = ("version", "created_at", "shown")
+    extra = 0
+    tab = True
+    hide_title = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="schema")
+    def shown(self, row: EventSchema) -> SafeString:
+        return code(row.schema)
+
+
+@admin.register(EventType)
+class EventTypeAdmin(Configuration):
+    form = EventTypeForm
+    list_display = ("name", "description", "latest", "retired")
+    list_filter = ("retired",)
+    search_fields = ("name", "description")
+    fieldsets = (
+        (None, {"fields": ("name", "description", "retired")}),
+        ("What its data looks like", {"fields": ("schema", "example")}),
+    )
+    inlines = (SchemaInline,)
+    empty_message = "An event type is a kind of event that producers may send, like order.paid."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EventType]:
+        return super().get_queryset(request).annotate(version=models.Max("schemas__version"))
+
+    @admin.display(description="schema", empty_value="none: anything goes")
+    def latest(self, row: Any) -> str | None:
+        return f"version {row.version}" if row.version else None
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if (schema := form.cleaned_data.get("schema")) is not None:
+            obj.add_schema(schema)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(Configuration):
+    list_display = ("name", "hears", "shown_filter", "starts", "enabled")
+    list_filter = ("enabled", "workflow")
+    list_select_related = ("workflow",)
+    search_fields = ("name", "description", "filter")
+    fieldsets = (
+        (None, {"fields": ("name", "description", "enabled")}),
+        ("Which events", {"fields": ("types", "sources", "filter")}),
+        ("What they start", {"fields": ("workflow",)}),
+    )
+    autocomplete_fields = ("sources",)
+    formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
+    empty_message = "A subscription says which events start which workflow."
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "filter":
+            return CodeField(language="cel", rows=2, required=False, help_text=db_field.help_text)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @display(description="types", label=True)
+    def hears(self, row: Subscription) -> list[str]:
+        return row.types
+
+    @admin.display(description="filter", empty_value="every one")
+    def shown_filter(self, row: Subscription) -> SafeString | None:
+        return format_html('<code class="expression">{}</code>', row.filter) if row.filter else None
+
+    @admin.display(description="workflow", ordering="workflow__name")
+    def starts(self, row: Subscription) -> SafeString:
+        return goes_to("workflows_workflow", row.workflow_id, row.workflow)
+
+
+class TypeFilter(DropdownFilter):
+    title = "type"
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in EventType.objects.values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, events: QuerySet[Event]) -> QuerySet[Event]:
+        return events.filter(type=self.value()) if self.value() else events
+
+
+class SourceFilter(DropdownFilter):
+    title = "source"
+    parameter_name = "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(f"/{name}", f"/{name}") for name in Source.objects.values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, events: QuerySet[Event]) -> QuerySet[Event]:
+        uri = self.value()
+        return events.filter(Q(source=uri) | Q(source__startswith=f"{uri}/")) if uri else events
+
+
+class RoutedFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "waiting to be routed"), ("routed", "routed")]
+
+    def queryset(self, request: HttpRequest, events: QuerySet[Event]) -> QuerySet[Event]:
+        match self.value():
+            case "waiting":
+                return events.filter(due_at__isnull=False)
+            case "routed":
+                return events.filter(due_at__isnull=True)
+        return events
+
+
+@admin.register(Event)
+class EventAdmin(Facts):
+    list_display = ("shown_type", "subject", "source", "received_at", "matched", "state")
+    list_filter = (TypeFilter, SourceFilter, WhenFilter, RoutedFilter)
+    exact_search = ("event_id", "subject")
+    prefix_search = ("type",)
+    search_help_text = "A uid, an id, a subject, or how a type begins"
+    fields = ("type",)
+    empty_message = "No events. Send one: POST /api/v1/events with an API key of a source."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        events: QuerySet[Event] = super().get_queryset(request)
+        return events if self.is_page(request) else events.defer("data", "extensions")
+
+    @admin.display(description="type", ordering="type")
+    def shown_type(self, event: Event) -> str:
+        return event.type
+
+    @admin.display(description="matched")
+    def matched(self, event: Event) -> str:
+        if event.due_at is not None:
+            return ""
+        return f"{sum(verdict['verdict'] == 'matched' for verdict in event.verdicts)} of {len(event.verdicts)}"
+
+    @display(description="state", label=COLOURS)
+    def state(self, event: Event) -> str:
+        return "routed" if event.due_at is None else "waiting to be routed"
+
+    def tell(self, event: Event) -> dict[str, Any]:
+        return {"title": event.type, "story": trace(event)}

@@ -1,0 +1,319 @@
+"""The admin of channels with their settings as form fields, of templates, recipients, and deliveries with attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from notifications import story
+from notifications.channels import channel_types
+from notifications.channels.base import ChannelType
+from notifications.models import Channel, Delivery, Recipient, Template
+from project.admin import Configuration, Facts, WhenFilter, done
+from project.editor import CodeField, JSONCodeField
+from project.faults import place_of
+from project.secrets import mask, unmask
+from project.settings_form import PREFIX, field_of, form_fields, settings_from
+from project.templatetags.facts import COLOURS
+
+
+class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """The form of one type's channels: a subclass with the fields of its settings is made for each request."""
+
+    kind = ""
+    plugin: type[ChannelType] | None = None
+
+    class Meta:
+        model = Channel
+        fields = (
+            "name",
+            "description",
+            "default",
+            "enabled",
+            "rate_limit",
+            "max_in_flight",
+            "timeout",
+            "retry_schedule",
+            "fallback",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.type = self.kind
+
+    def clean(self) -> None:
+        stored = self.instance.settings
+        if self.plugin is not None:
+            self.instance.settings = settings_from(self.plugin, self.cleaned_data, stored)
+        elif "settings" in self.cleaned_data:
+            self.instance.settings = unmask(self.cleaned_data["settings"], stored)
+        self.settings_changed = self.instance.settings != stored
+
+    def _update_errors(self, errors: ValidationError) -> None:
+        # The model speaks of the field `settings`; each of its errors belongs to the form's field for that setting.
+        for error in getattr(errors, "error_dict", {}).pop("settings", []):
+            place = place_of(error)
+            self.add_error(field_of(place[0], self.plugin) if self.plugin else None, error)
+        if not hasattr(errors, "error_dict") or errors.error_dict:
+            super()._update_errors(errors)  # type: ignore[misc]
+
+
+@admin.register(Channel)
+class ChannelAdmin(Configuration):
+    list_display = ("name", "type", "health", "default", "rate_limit", "fallback", "description")
+    list_filter = ("type", "enabled")
+    list_select_related = ("fallback",)
+    search_fields = ("name", "description")
+    readonly_fields = ("type", "health", "hold_until", "hold_reason", "failing_since", "next_at")
+    formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
+    actions = ("pause_selected", "resume_selected", "clear_selected")
+    actions_detail = ("pause", "resume", "clear_hold")
+    empty_message = "A channel is a way to reach people: mail, chat, a webhook."
+
+    # --- the form -------------------------------------------------------------------------------------------------
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if self._type(request, None) in channel_types or not self.has_add_permission(request):
+            return super().add_view(request, form_url, extra_context)
+        kinds = [(name, (kind.__doc__ or "").strip().partition("\n")[0]) for name, kind in channel_types.items()]
+        context = {**self.admin_site.each_context(request), "title": "Add channel", "opts": self.opts, "kinds": kinds}
+        return TemplateResponse(request, "admin/notifications/channel/choose_type.html", context)
+
+    def get_form(self, request: HttpRequest, obj: Channel | None = None, change: bool = False, **kwargs: Any) -> Any:
+        kind = self._type(request, obj)
+        if kind in channel_types:
+            fields: dict[str, Any] = form_fields(channel_types[kind], obj.settings if obj else {})
+            fields["plugin"] = channel_types[kind]
+        else:  # a type that another release or another app had
+            fields = {
+                "settings": JSONCodeField(initial=mask(obj.settings) if obj else None, empty=dict, required=False)
+            }
+        kwargs["form"] = type("ChannelForm", (ChannelForm,), {**fields, "kind": kind})
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+        kind = self._type(request, obj)
+        names = [PREFIX + name for name in channel_types[kind].model_fields] if kind in channel_types else ["settings"]
+        found = [
+            (None, {"fields": ("name", "description", "type", "enabled", "default")}),
+            (
+                "Settings",
+                {"fields": names, "description": "${NAME} is read from the environment when something is sent."},
+            ),
+            ("Sending", {"fields": ("rate_limit", "max_in_flight", "timeout", "retry_schedule", "fallback")}),
+        ]
+        if obj is not None:
+            found.append(("Health", {"fields": ("health", "hold_until", "hold_reason", "failing_since", "next_at")}))
+        return found
+
+    def _type(self, request: HttpRequest, obj: Channel | None) -> str:
+        return obj.type if obj else request.GET.get("type", "")
+
+    def changed_columns(self, form: Any) -> list[str]:
+        return [*form.changed_data, *(["settings"] if form.settings_changed else [])]
+
+    # --- health ---------------------------------------------------------------------------------------------------
+
+    @display(description="health", label=COLOURS)
+    def health(self, channel: Channel) -> str:
+        if not channel.enabled:
+            return "paused"
+        if channel.hold_until and channel.hold_until > timezone.now():
+            return "on hold"
+        return "failing" if channel.failing_since else "healthy"
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_change_permission(request)
+
+    @admin.action(description="Pause", permissions=["operate"])
+    def pause_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
+        self._set(request, channels, "Paused", enabled=False)
+
+    @admin.action(description="Resume", permissions=["operate"])
+    def resume_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
+        self._set(request, channels, "Resumed", enabled=True)
+
+    @admin.action(description="Clear hold", permissions=["operate"])
+    def clear_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
+        self._clear(request, channels)
+
+    @action(
+        description="Pause",
+        icon="pause",
+        permissions=["operate"],
+        dialog={
+            "title": "Pause this channel?",
+            "description": "Its deliveries wait until it is resumed; nothing is lost.",
+            "form_class": None,
+            "form_submit_text": "Pause",
+        },
+    )
+    def pause(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self._set(request, Channel.objects.filter(pk=unquote(object_id)), "Paused", enabled=False)
+        return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
+
+    @action(
+        description="Resume",
+        icon="play_arrow",
+        permissions=["operate"],
+        dialog={
+            "title": "Resume this channel?",
+            "description": "What waits is sent, as fast as its rate limit allows.",
+            "form_class": None,
+            "form_submit_text": "Resume",
+        },
+    )
+    def resume(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self._set(request, Channel.objects.filter(pk=unquote(object_id)), "Resumed", enabled=True)
+        return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
+
+    @action(
+        description="Clear hold",
+        icon="lock_open",
+        permissions=["operate"],
+        dialog={
+            "title": "Clear the hold?",
+            "description": "The channel is tried again at once, as if it had not failed.",
+            "form_class": None,
+            "form_submit_text": "Clear hold",
+        },
+    )
+    def clear_hold(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self._clear(request, Channel.objects.filter(pk=unquote(object_id)))
+        return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Only what can be done: a channel that runs cannot be resumed."""
+        channel = self.get_object(request, unquote(str(object_id)))
+        if channel is None:
+            return []
+        useless = {
+            "resume" if channel.enabled else "pause",
+            *(["clear_hold"] if channel.hold_until is None and channel.failing_since is None else []),
+        }
+        found = super().get_actions_detail(request, object_id)
+        return [it for it in found if it.method.original_function_name not in useless]
+
+    def _clear(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
+        self._set(
+            request,
+            channels,
+            "Hold cleared",
+            hold_until=None,
+            hold_reason="",
+            failures=0,
+            failing_since=None,
+            next_at=Now(),
+        )
+
+    def _set(self, request: HttpRequest, channels: QuerySet[Channel], said: str, **columns: Any) -> None:
+        rows = list(channels)
+        channels.update(**columns)
+        for channel in rows:
+            self.log_change(request, channel, f"{said}.")
+        self.message_user(request, f"{said}: {', '.join(map(str, rows))}.")
+
+
+@admin.register(Template)
+class TemplateAdmin(Configuration):
+    list_display = ("name", "description", "subject", "in_languages")
+    search_fields = ("name", "description", "subject")
+    fieldsets = (
+        (None, {"fields": ("name", "description")}),
+        (
+            "What it says",
+            {"fields": ("subject", "text", "html"), "description": "In Liquid: {{ event.data.order_id }}."},
+        ),
+        ("In other languages", {"fields": ("languages",)}),
+    )
+    empty_message = "A template is what a notification says."
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in ("subject", "text", "html"):
+            return CodeField(
+                language="html" if db_field.name == "html" else "liquid",
+                rows={"subject": 1, "text": 8, "html": 10}[db_field.name],
+                required=False,
+                label=db_field.verbose_name.capitalize() if db_field.name != "html" else "HTML",
+                help_text=db_field.help_text,
+            )
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @display(description="languages", label=True)
+    def in_languages(self, template: Template) -> list[str]:
+        return sorted(template.languages)
+
+
+@admin.register(Recipient)
+class RecipientAdmin(Configuration):
+    list_display = ("name", "description", "reached_by", "hears_of", "enabled")
+    list_filter = ("enabled", "language")
+    search_fields = ("name", "description")
+    fieldsets = (
+        (None, {"fields": ("name", "description", "enabled")}),
+        ("How to reach them", {"fields": ("addresses", "topics", "language", "time_zone")}),
+        ("What not to send, and when", {"fields": ("preferences", "quiet_hours")}),
+    )
+    formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
+    empty_message = "A recipient is a person or a group mailbox that workflows can tell something."
+
+    @display(description="addresses", label=True)
+    def reached_by(self, recipient: Recipient) -> list[str]:
+        return sorted(recipient.addresses)
+
+    @display(description="topics", label=True)
+    def hears_of(self, recipient: Recipient) -> list[str]:
+        return recipient.topics
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(Facts):
+    list_display = ("receiver", "state_badge", "shown_channel", "template", "attempts", "created_at", "reason")
+    list_filter = (("state", ChoicesDropdownFilter), ("channel", RelatedDropdownFilter), WhenFilter)
+    list_select_related = ("channel",)
+    exact_search = ("to", "template", "dedupe_key")
+    search_help_text = "The uid of a delivery or of its step, an address, or a template"
+    fields = ("state",)
+    empty_message = "No deliveries. The step notify of a workflow makes them."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        rows: QuerySet[Delivery] = super().get_queryset(request)
+        return rows if self.is_page(request) else rows.defer("message")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if uid := self.uid_in(search_term):
+            return queryset.filter(Q(pk=uid) | Q(origin=uid)), False
+        return super().get_search_results(request, queryset, search_term)
+
+    @admin.display(description="to")
+    def receiver(self, row: Delivery) -> str:
+        return row.to or str(row.channel)
+
+    @display(description="state", label=COLOURS, ordering="state")
+    def state_badge(self, row: Delivery) -> str:
+        return row.state
+
+    @admin.display(description="channel")
+    def shown_channel(self, row: Delivery) -> str:
+        return f"{row.channel} ({row.kind})"
+
+    def tell(self, row: Delivery) -> dict[str, Any]:
+        return {"title": f"Delivery to {self.receiver(row)}", "delivery": story.tell([row])[0]}

@@ -1,0 +1,179 @@
+"""What the admin's pages have in common: rows that people edit, rows that only tell, and the people themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db import models
+from django.db.models import Field, Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
+
+from project.editor import Editor, JSONCodeField
+
+
+def goes_to(page: str, key: Any, shown: object) -> SafeString:
+    """A link to the page of a row: `goes_to("events_event", uid, "order.paid")`."""
+    return format_html(
+        '<a class="text-link" href="{}">{}</a>', reverse(f"admin:{page}_change", args=[quote(str(key))]), shown
+    )
+
+
+def done(request: HttpRequest, url: str) -> HttpResponse:
+    """The answer to an action that was confirmed in a dialog: go there."""
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": url})
+    return redirect(url)
+
+
+class Configuration(ModelAdmin):
+    """Rows that people edit."""
+
+    formfield_overrides: ClassVar[Any] = {models.JSONField: {"form_class": JSONCodeField, "widget": Editor("json")}}
+    warn_unsaved_form = True
+    list_filter_submit = True
+    empty_message = "Nothing here yet."
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if isinstance(db_field, models.JSONField) and not db_field.null:
+            kwargs["empty"] = db_field.get_default
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """The row by its key, or by its name: so pages can link to what they know only by name."""
+        found = super().get_object(request, object_id, from_field)
+        if found is None and from_field is None and self.opts.get_field("name").unique:
+            return super().get_object(request, object_id, "name")
+        return found
+
+    def save_model(self, request: HttpRequest, obj: Model, form: forms.ModelForm[Any], change: bool) -> None:
+        if change:
+            # Only what was changed here: other columns may have been written since the page was opened.
+            names = {field.name for field in obj._meta.concrete_fields}
+            obj.save(update_fields=[name for name in self.changed_columns(form) if name in names])
+        else:
+            obj.save()
+
+    def changed_columns(self, form: forms.ModelForm[Any]) -> Sequence[str]:
+        """The model's fields that the form changed."""
+        return form.changed_data
+
+
+class Facts(ModelAdmin):
+    """Rows that tell what happened. Nobody adds, changes or deletes them here; they are never counted whole."""
+
+    show_full_result_count = False
+    paginator = InfinitePaginator
+    list_filter_submit = True
+    list_per_page = 50
+    actions_selection_counter = False
+    sortable_by: Sequence[str] = ()  # newest first, by the key: any other order would sort the whole table
+    exact_search: Sequence[str] = ()
+    prefix_search: Sequence[str] = ()
+    empty_message = "Nothing happened yet."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_operate_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether this person may use the actions: retry, cancel …"""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
+
+    def tell(self, obj: Any) -> dict[str, Any]:
+        """What the row's page shows: more context for its template."""
+        return {}
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        obj = self.get_object(request, unquote(object_id))
+        if obj is not None and self.has_view_permission(request, obj):
+            extra_context = {"original": obj, **self.tell(obj), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, extra_context)
+
+    @staticmethod
+    def is_page(request: HttpRequest) -> bool:
+        """Whether this request is for one row, not for the list."""
+        return bool(request.resolver_match and "object_id" in request.resolver_match.kwargs)
+
+    @staticmethod
+    def uid_in(term: str) -> UUID | None:
+        """The uid that somebody looks for, if it is one."""
+        try:
+            return UUID(term.strip())
+        except ValueError:
+            return None
+
+    def get_search_fields(self, request: HttpRequest) -> Sequence[str]:
+        return [self.opts.pk.name, *self.exact_search, *self.prefix_search]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Whole values and beginnings, which indexes and newest-first walks can serve; Django would look anywhere."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if (uid := self.uid_in(term)) and isinstance(self.opts.pk, models.UUIDField):
+            return queryset.filter(pk=uid), False
+        wanted = models.Q()
+        for field in self.exact_search:
+            wanted |= models.Q((field, term))
+        for field in self.prefix_search:
+            wanted |= models.Q((f"{field}__startswith", term))
+        return queryset.filter(wanted), False
+
+
+class WhenFilter(DropdownFilter):
+    """Rows of the last hour, day … The primary key serves it: a UUIDv7 begins with the time it was made."""
+
+    title = "time"
+    parameter_name = "since"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "Last hour"), ("24", "Last 24 hours"), ("168", "Last 7 days"), ("720", "Last 30 days")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if (value := self.value()) and value.isdecimal():
+            since = timezone.now() - timedelta(hours=min(int(value), 24 * 365))
+            return queryset.filter(pk__gte=UUID(int=int(since.timestamp() * 1000) << 80))
+        return queryset
+
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    pass

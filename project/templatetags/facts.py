@@ -1,0 +1,70 @@
+"""How facts are shown: states as badges, times, durations, and JSON with colours."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from django import template
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timesince import timesince
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import HtmlLexer, JsonLexer, YamlLexer
+
+register = template.Library()
+
+COLOURS: Final = {
+    **dict.fromkeys(("succeeded", "delivered", "matched", "routed", "enabled", "valid", "healthy"), "success"),
+    **dict.fromkeys(("failed", "error"), "danger"),
+    **dict.fromkeys(("waiting", "retry", "on hold", "failing", "waiting to be routed"), "warning"),
+    **dict.fromkeys(("running", "pending"), "info"),
+}
+"""Every state, verdict and outcome by its unfold label; the others (skipped, filtered, disabled …) are grey."""
+
+_LEXERS: Final = {"json": JsonLexer(), "yaml": YamlLexer(), "html": HtmlLexer()}
+# The colours of the classes stand in carillon.css, once for the light and once for the dark theme.
+_FORMATTER: Final = HtmlFormatter(cssclass="code", wrapcode=True)
+
+
+@register.filter
+def badge(state: str) -> SafeString:
+    """The state as a coloured label."""
+    return mark_safe(render_to_string("unfold/helpers/label.html", {"text": state, "type": COLOURS.get(state)}).strip())
+
+
+@register.filter
+def code(value: Any, language: str = "json") -> SafeString:
+    """JSON, indented and coloured; or text of another language."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str) if language == "json" else str(value)
+    coloured: str = highlight(text, _LEXERS[language], _FORMATTER)
+    return mark_safe(coloured)
+
+
+@register.filter
+def moment(value: datetime | str | None) -> SafeString | str:
+    """A time to the second, and how long ago; RFC 3339 texts too."""
+    if not value:
+        return "–"
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    local = timezone.localtime(at)
+    ago = f"{timesince(at)} ago" if at <= timezone.now() else f"in {timesince(timezone.now(), at)}"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', at.isoformat(), ago, local.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+@register.simple_tag
+def took(started: datetime | str | None, finished: datetime | str | None) -> str:
+    """How long it took, in the unit that suits it; empty while it is not over."""
+    if not started or not finished:
+        return ""
+    ends = [datetime.fromisoformat(at) if isinstance(at, str) else at for at in (started, finished)]
+    seconds = (ends[1] - ends[0]).total_seconds()
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else timesince(ends[0], ends[1])

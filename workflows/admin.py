@@ -1,0 +1,195 @@
+"""The admin of workflows, edited as YAML, of their runs, and of records."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Max, Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import display
+
+from project.admin import Configuration, Facts, WhenFilter, goes_to
+from project.editor import CodeField
+from project.templatetags.facts import COLOURS, code
+from workflows import story
+from workflows.actions import actions
+from workflows.definition import DefinitionError, Problem, parse
+from workflows.models import Record, Run, Workflow, WorkflowVersion
+from workflows.publishing import publish
+
+EXAMPLE: Final = """\
+name: my-workflow
+description: What it is for
+steps:
+  - id: keep
+    action: record.put
+    with:
+      collection: seen
+      key: ${{ event.id }}
+      value: ${{ event.data }}
+"""
+
+
+class WorkflowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    definition = CodeField(
+        language="yaml",
+        rows=20,
+        label="Definition",
+        help_text="Saving it publishes a new version. Runs keep the one they started with.",
+    )
+
+    class Meta:
+        model = Workflow
+        fields = ("enabled",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "definition" not in self.fields:  # whoever may only look has no fields
+            return
+        latest = self.instance.versions.first() if self.instance.pk else None
+        self.initial.setdefault("definition", latest.source if latest else EXAMPLE)
+        self.fields["definition"].help_text += f" Actions: {', '.join(actions)}."
+
+    def clean_definition(self) -> str:
+        text: str = self.cleaned_data["definition"]
+        try:
+            definition = parse(text)
+        except DefinitionError as error:
+            raise ValidationError([_error(problem) for problem in error.problems]) from error
+        if self.instance.pk and definition.name != self.instance.name:
+            raise ValidationError(
+                _error(Problem("name", 1, f'this is the workflow "{self.instance.name}"; a workflow keeps its name'))
+            )
+        if not self.instance.pk and Workflow.objects.filter(name=definition.name).exists():
+            raise ValidationError(_error(Problem("name", 1, f'there is a workflow "{definition.name}"; edit that one')))
+        self.instance.name, self.instance.description = definition.name, definition.description
+        return text
+
+
+def _error(problem: Problem) -> ValidationError:
+    # Through parameters, because a message may hold a percent sign; the editor marks the line.
+    return ValidationError("%(problem)s", params={"problem": problem, "line": problem.line})
+
+
+class VersionInline(TabularInline):
+    model = WorkflowVersion
+    verbose_name_plural = "versions"
+    fields = readonly_fields = ("number", "created_at", "shown")
+    extra = 0
+    tab = True
+    hide_title = True
+    per_page = 10
+
+    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="definition")
+    def shown(self, version: WorkflowVersion) -> SafeString:
+        return format_html("<details><summary>Show</summary>{}</details>", code(version.source, "yaml"))
+
+
+@admin.register(Workflow)
+class WorkflowAdmin(Configuration):
+    form = WorkflowForm
+    list_display = ("name", "description", "latest", "runs", "enabled")
+    list_filter = ("enabled",)
+    search_fields = ("name", "description")
+    fields = ("definition", "enabled")
+    inlines = (VersionInline,)
+    empty_message = "A workflow is a list of steps that runs when a subscription matches an event."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Workflow]:
+        return super().get_queryset(request).annotate(version=Max("versions__number"))
+
+    @admin.display(description="version")
+    def latest(self, workflow: Any) -> str:
+        return f"v{workflow.version}" if workflow.version else "none"
+
+    @admin.display(description="runs")
+    def runs(self, workflow: Workflow) -> SafeString:
+        url = f"{reverse('admin:workflows_run_changelist')}?workflow__id__exact={workflow.pk}"
+        return format_html('<a class="text-link" href="{}">Show</a>', url)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        version, new = publish(form.cleaned_data["definition"])
+        obj.pk = version.workflow_id
+        obj._state.adding = False
+        obj.save(update_fields=["enabled"])
+        self.message_user(
+            request, f"Published as version {version.number}." if new else f"Version {version.number} says the same."
+        )
+
+
+@admin.register(Run)
+class RunAdmin(Facts):
+    list_display = ("shown_workflow", "state_badge", "trigger", "started_at", "finished_at", "event")
+    list_filter = (("state", ChoicesDropdownFilter), ("workflow", RelatedDropdownFilter), WhenFilter)
+    list_select_related = ("workflow", "version")
+    exact_search = ("trigger", "workflow__name")
+    search_help_text = "The uid of a run, a step or an event, a workflow, or a subscription"
+    fields = ("state",)
+    empty_message = "No runs. They start when a subscription matches an event."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        runs: QuerySet[Run] = super().get_queryset(request)
+        return runs.defer("input", "steps", "version__source", "version__definition")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found, _ = super().get_search_results(request, queryset, search_term)
+        if uid := self.uid_in(search_term):
+            found = queryset.filter(Q(pk=uid) | Q(origin=uid) | Q(pk__in=Run.objects.filter(step_runs__uid=uid)))
+        return found, False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
+        """The run, or the run of the step, with this uid: a delivery knows only the step it came from."""
+        found = super().get_object(request, object_id, from_field)
+        uid = self.uid_in(object_id)
+        return found or (self.get_queryset(request).filter(step_runs__uid=uid).first() if uid else None)
+
+    @admin.display(description="workflow")
+    def shown_workflow(self, run: Run) -> str:
+        return f"{run.workflow} v{run.version.number}"
+
+    @display(description="state", label=COLOURS, ordering="state")
+    def state_badge(self, run: Run) -> str:
+        return run.state
+
+    @admin.display(description="event")
+    def event(self, run: Run) -> SafeString | str:
+        # The page of events, by its address: this package does not know them.
+        return goes_to("events_event", run.origin, "Show") if run.origin else "–"
+
+    def tell(self, run: Run) -> dict[str, Any]:
+        return {"title": f"Run of {run.workflow}", "run": story.tell([run])[0]}
+
+
+@admin.register(Record)
+class RecordAdmin(Facts):
+    list_display = ("collection", "key", "version", "updated_at")
+    list_display_links = ("collection", "key")
+    exact_search = ("collection", "key")
+    prefix_search = ("key",)
+    search_help_text = "A collection, or how a key begins"
+    fields = ("collection", "key", "version", "updated_at", "shown")
+    readonly_fields = ("shown",)
+    empty_message = "No records. The steps record.put and record.patch keep documents here."
+
+    @admin.display(description="value")
+    def shown(self, record: Record) -> SafeString:
+        return code(record.value)
