@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections import defaultdict
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
@@ -19,6 +18,7 @@ from django.utils import timezone
 from events.schemas import SchemaError, Validator
 from project.due import Due, DueQuerySet, due_index
 from project.expressions import ExpressionError, compile_expression
+from project.faults import fault
 from project.identifiers import new_uid
 from project.names import unknown
 from project.rates import Rate
@@ -152,7 +152,7 @@ class EventType(models.Model):
         if latest is not None and latest.schema == schema:
             return latest
         added = EventSchema(event_type=self, version=latest.version + 1 if latest else 1, schema=schema)
-        added.full_clean()
+        added.clean()
         added.save()
         return added
 
@@ -200,20 +200,20 @@ class Subscription(models.Model):
         return self.name
 
     def clean(self) -> None:
-        wrong: dict[str, list[str]] = defaultdict(list)
-        wrong["types"] = self._wrong_types()
+        wrong: dict[str, Any] = {"types": problems} if (problems := self._wrong_types()) else {}
         if self.filter:
             try:
                 compile_expression(self.filter, FILTER_VARIABLES)
             except ExpressionError as error:
-                wrong["filter"].append(f"line {error.line}, column {error.column}: {error.message}")
-        if wrong := {name: messages for name, messages in wrong.items() if messages}:
+                message = f"line {error.line}, column {error.column}: {error.message}"
+                wrong["filter"] = fault("", message, line=error.line)
+        if wrong:
             raise ValidationError(wrong)
 
     def _wrong_types(self) -> list[str]:
         exact = [name for name in self.types if "*" not in name]
         known = set(EventType.objects.values_list("name", flat=True)) if exact else set()
-        return [unknown("event type", name, known) for name in exact if name not in known] + [
+        return [unknown("event type", name, sorted(known)) for name in exact if name not in known] + [
             f'"{name}" is no pattern: a * stands only at the end, as in order.*'
             for name in self.types
             if "*" in name and not type_pattern.fullmatch(name)

@@ -49,7 +49,7 @@ class Channel(models.Model):
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
     type = models.CharField(max_length=50)
-    settings = EncryptedJSONField(default=dict, help_text="The type's own settings. ${NAME} is read from the environment.")
+    settings = EncryptedJSONField(default=dict, blank=True, help_text="The type's own settings. ${NAME} is read from the environment.")
     default = models.BooleanField(default=False, help_text="Carries its type's addresses of recipients, and bare addresses.")
     enabled = models.BooleanField(default=True)
     rate_limit = models.CharField(max_length=30, blank=True, help_text="Deliveries a second, minute or hour: 1/s. Empty: no limit.")
@@ -160,7 +160,7 @@ class Recipient(models.Model):
 
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
-    addresses = models.JSONField(default=dict, help_text='One per kind of channel: {"email": "ada@example.com"}')
+    addresses = models.JSONField(default=dict, blank=True, help_text='One per kind of channel: {"email": "ada@example.com"}')
     language = models.CharField(max_length=20, default="en")
     time_zone = models.CharField(max_length=60, default="UTC")
     topics = ArrayField(models.CharField(max_length=100), default=list, blank=True)

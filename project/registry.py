@@ -30,7 +30,7 @@ class Registry(Generic[T]):
         channel_types["x"]         # UnknownName: unknown channel type "x"; known: email, slack, webhook
     """
 
-    def __init__(self, kind: str, *, package: str, app_module: str | None = None) -> None:
+    def __init__(self, kind: str, *, package: str | None = None, app_module: str | None = None) -> None:
         self.kind = kind
         self._package = package
         self._app_module = app_module
@@ -81,9 +81,10 @@ class Registry(Generic[T]):
         return self._classes
 
     def _load(self) -> None:
-        package = importlib.import_module(self._package)
-        for module in pkgutil.walk_packages(package.__path__, prefix=f"{self._package}."):
-            importlib.import_module(module.name)
+        if self._package:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.walk_packages(package.__path__, prefix=f"{self._package}."):
+                importlib.import_module(module.name)
         if self._app_module:
             autodiscover_modules(self._app_module)
         self._loaded = True

@@ -129,6 +129,19 @@ def resolve_environment(value: Any) -> Any:
     return value
 
 
+def references(value: Any) -> list[str]:
+    """The variables that the JSON value's strings name, each once.
+
+    >>> references({"url": "https://${HOST}/${{ path }}", "more": ["${TOKEN}", "${HOST}"]})
+    ['HOST', 'TOKEN']
+    """
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return list(dict.fromkeys(name for part in parts for name in references(part)))
+    found = _REFERENCE.finditer(value) if isinstance(value, str) else ()
+    return list(dict.fromkeys(reference[1] for reference in found if reference[1]))
+
+
 def _lookup(reference: re.Match[str]) -> str:
     name = reference[1]
     if name is None:

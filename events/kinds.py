@@ -1,0 +1,136 @@
+"""Sources, event types and subscriptions as configuration documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from pydantic import Field
+
+from events.models import Event, EventSchema, EventType, Source, Subscription
+from project.kinds import Conceal, Json, RowKind, Spec, kinds, one_of
+from workflows.models import Run, Workflow
+
+
+class SourceSpec(Spec):
+    adapter: str = "api"
+    secret: str | None = None
+    settings: dict[str, Any] = {}
+    rate_limit: str = ""
+    enabled: bool = True
+
+
+@kinds.register("Source")
+class SourceKind(RowKind):
+    model = Source
+    spec = SourceSpec
+
+    @classmethod
+    def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:
+        values = super().values(data, wrong)
+        if data["secret"] is None:  # left out: what is stored stays, so that a file needs no secrets
+            del values["secret"]
+        return values
+
+    @classmethod
+    def state(cls, row: Source) -> dict[str, Json]:
+        return {**super().state(row), "secret": row.secret or None}
+
+    @classmethod
+    def conceal(cls, state: Mapping[str, Json], conceal: Conceal) -> dict[str, Json]:
+        return {**state, "secret": state["secret"] and conceal("secret", state["secret"])}
+
+    @classmethod
+    def facts(cls, row: Source) -> str:
+        if Event.objects.filter(Q(source=row.uri) | Q(source__startswith=f"{row.uri}/")).exists():
+            return "events"
+        return "API keys" if row.keys.exists() else ""
+
+
+class EventTypeSpec(Spec):
+    json_schema: dict[str, Any] | bool | None = Field(None, alias="schema")
+    example: Any = None
+    retired: bool = False
+
+
+@kinds.register("EventType")
+class EventTypeKind(RowKind):
+    """A schema that differs from the latest becomes a new version; a document without one leaves the versions alone."""
+
+    model = EventType
+    spec = EventTypeSpec
+
+    @classmethod
+    def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if data["schema"] is not None:
+                EventSchema(schema=data["schema"]).clean()
+        except ValidationError as error:
+            wrong |= error.error_dict
+        return super().values(data, wrong)
+
+    @classmethod
+    def relate(cls, row: EventType, data: Mapping[str, Json]) -> None:
+        if data["schema"] is not None:
+            row.add_schema(data["schema"])
+
+    @classmethod
+    def state(cls, row: EventType) -> dict[str, Json]:
+        latest = row.schemas.first()
+        return {**super().state(row), "schema": latest.schema if latest else None}
+
+    @classmethod
+    def facts(cls, row: EventType) -> str:
+        return "events" if Event.objects.filter(type=row.name).exists() else ""
+
+    @classmethod
+    def disable(cls, row: EventType) -> bool:
+        was_on = not row.retired
+        row.retired = True
+        row.save(update_fields=["retired"])
+        return was_on
+
+
+class SubscriptionSpec(Spec):
+    types: list[str]
+    sources: list[str] = []
+    filter: str = ""
+    workflow: str
+    enabled: bool = True
+
+
+@kinds.register("Subscription")
+class SubscriptionKind(RowKind):
+    model = Subscription
+    spec = SubscriptionSpec
+    after = ("Source", "EventType", "Workflow")
+
+    @classmethod
+    def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:
+        values = super().values(data, wrong)
+        try:
+            values["workflow"] = one_of(Workflow, data["workflow"], "workflow")
+        except ValidationError as error:
+            wrong["workflow"] = error
+            del values["workflow"]
+        return values
+
+    @classmethod
+    def relate(cls, row: Subscription, data: Mapping[str, Json]) -> None:
+        try:
+            sources = [one_of(Source, name, "source") for name in data["sources"]]
+        except ValidationError as error:
+            raise ValidationError({"sources": error}) from error
+        if set(row.sources.all()) != set(sources):
+            row.sources.set(sources)
+
+    @classmethod
+    def state(cls, row: Subscription) -> dict[str, Json]:
+        sources = sorted(source.name for source in row.sources.all())
+        return {**super().state(row), "workflow": row.workflow.name, "sources": sources}
+
+    @classmethod
+    def facts(cls, row: Subscription) -> str:
+        return "runs" if Run.objects.filter(workflow=row.workflow, trigger=row.name).exists() else ""
