@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import redis
+from django.db import connection
+from django.test import TransactionTestCase
 from playwright.sync_api import Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -19,6 +21,20 @@ from tests.live import TEMPLATE, Live, django_connected_to, migrated_template
 from tests.sinks import HttpSink, SmtpSink
 
 _numbers = itertools.count(1)
+
+KEPT = {"django_migrations", "django_content_type", "auth_permission", "project_revision"}
+
+
+def _empty_filled_tables(self: TransactionTestCase) -> None:
+    """What follows a `transaction=True` test. Django would empty all tables and make all permissions anew: a second."""
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor)) - KEPT
+        cursor.execute(" UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in sorted(tables)))
+        if filled := [table for (table,) in cursor.fetchall()]:
+            cursor.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
+
+
+TransactionTestCase._fixture_teardown = _empty_filled_tables  # type: ignore[attr-defined]
 
 
 @pytest.fixture
