@@ -14,6 +14,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _MISSING = object()
 _LONGEST_SHOWN = 60
+_PLAIN_WORDS = [("a valid string", "text"), ("a valid list", "a list"), ("a valid tuple", "a list")]
 
 
 def complaints(
@@ -89,7 +90,9 @@ def _message(model: type[BaseModel], path: Path, detail: ErrorDetails) -> str:
         case "none_required":
             expected = "may be left out"
         case _:
-            expected = detail["msg"].removeprefix("Input ").removeprefix("Value ").replace("valid string", "text")
+            expected = detail["msg"].removeprefix("Input ").removeprefix("Value ")
+            for python, plain in _PLAIN_WORDS:
+                expected = expected.replace(python, plain)
     return f"{expected}, not {shown(detail['input'])}"
 
 

@@ -134,10 +134,10 @@ def _converted(field: Field, value: Json) -> Any:
             return [_converted(field.base_field, item) for item in value]
         case models.CharField() | models.TextField() if isinstance(value, bool | list | dict):
             raise ValidationError(f"should be text, not {shown(value)}")
-        case models.IntegerField() if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValidationError(f"should be a whole number, not {shown(value)}")
-        case models.DecimalField() | models.FloatField() if isinstance(value, bool):
+        case models.IntegerField() | models.DecimalField() | models.FloatField() if isinstance(value, bool | list | dict):
             raise ValidationError(f"should be a number, not {shown(value)}")
+        case models.IntegerField() if isinstance(value, float) and not value.is_integer():
+            raise ValidationError(f"should be a whole number, not {shown(value)}")
         case models.DecimalField() if isinstance(value, float) and not value.is_integer():
             # What a person meant: 0.1 + 0.2 is 0.3. Every decimal of 15 digits survives the way through a double.
             value = f"{value:.15g}"
