@@ -153,7 +153,9 @@ def carillon(servers: Servers) -> System:
     values = {"host": "127.0.0.1", "port": port, "web_processes": 1, "worker_processes": 2, "flower_port": free_port()}
     commands = {name: PROCESSES[name].argv(**values) for name in ("web", "worker", "sender", "clock")}
     environment |= PROCESSES["worker"].environment
-    api_key = dict(line.split("=", 1) for line in api_key_file.read_text().splitlines() if "=" in line)["CARILLON_API_KEY"]
+    api_key = dict(line.split("=", 1) for line in api_key_file.read_text().splitlines() if "=" in line)[
+        "CARILLON_API_KEY"
+    ]
     return System("carillon", servers.directory, environment, commands, port, api_key)
 
 
@@ -346,7 +348,9 @@ async def latency(system: System, servers: Servers, rate: float, seconds: float)
     return statistics.median(took), took[min(len(took) - 1, int(len(took) * 0.99))]
 
 
-async def kills(system: System, servers: Servers, n: int, names: tuple[str, ...], patience: float) -> tuple[int, int, float]:
+async def kills(
+    system: System, servers: Servers, n: int, names: tuple[str, ...], patience: float
+) -> tuple[int, int, float]:
     """Kill -9 processes (whole groups) while n events come in; returns how many were lost and repeated, and the seconds until all was done."""
     await forget(servers)
     started = time.monotonic()
@@ -374,12 +378,15 @@ def rows(servers: Servers, database: str, query: str) -> Any:
 def show(title: str, figures: Figures) -> None:
     parts = "  ".join(f"{name} {value:.2f}" for name, value in figures.cpu.items())
     print(
-        f"{title:<34}{figures.accepted:>12,.0f}{figures.end_to_end:>14,.0f}{figures.cpu_total:>12.2f}   {parts}", flush=True
+        f"{title:<34}{figures.accepted:>12,.0f}{figures.end_to_end:>14,.0f}{figures.cpu_total:>12.2f}   {parts}",
+        flush=True,
     )
 
 
 async def measure(arguments: argparse.Namespace, servers: Servers) -> None:
-    print(f"{'':<34}{'accepted/s':>12}{'end to end/s':>14}{'CPU s/1000':>12}   CPU seconds per 1,000 events, by process")
+    print(
+        f"{'':<34}{'accepted/s':>12}{'end to end/s':>14}{'CPU s/1000':>12}   CPU seconds per 1,000 events, by process"
+    )
     with running(carillon(servers)) as ours:
         await throughput(ours, servers, 200)  # warms up
         single = await throughput(ours, servers, arguments.events)
@@ -390,7 +397,9 @@ async def measure(arguments: argparse.Namespace, servers: Servers) -> None:
         lost, repeats, took = await kills(
             ours, servers, arguments.events, ("worker", "sender", "web", "worker", "sender", "clock"), 60
         )
-        print(f"Carillon, 6 kill -9 during {arguments.events} events: {lost} lost, {repeats} repeated, done in {took:.0f} s")
+        print(
+            f"Carillon, 6 kill -9 during {arguments.events} events: {lost} lost, {repeats} repeated, done in {took:.0f} s"
+        )
         events, orders = rows(
             servers, "carillon", "SELECT (SELECT count(*) FROM events_event), (SELECT count(*) FROM orders_paid)"
         )
@@ -408,12 +417,16 @@ async def measure(arguments: argparse.Namespace, servers: Servers) -> None:
             f"chain, 2 kill -9 during {arguments.events // 2} events: {lost} not there after 15 s of silence, "
             f"{repeats} repeated, {took:.0f} s"
         )
-    print(f"\nOne event costs the chain {baseline.cpu_total / single.cpu_total:.1f} times the CPU that it costs Carillon.")
+    print(
+        f"\nOne event costs the chain {baseline.cpu_total / single.cpu_total:.1f} times the CPU that it costs Carillon."
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=3000, help="events in a measurement (batches: four times as many)")
+    parser.add_argument(
+        "--events", type=int, default=3000, help="events in a measurement (batches: four times as many)"
+    )
     parser.add_argument("--seconds", type=float, default=20, help="length of the latency measurements")
     parser.add_argument("--only-ours", action="store_true", help="leave the baseline out")
     arguments = parser.parse_args()

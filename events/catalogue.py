@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from django.db.models import Max
 from django.utils import timezone
 
 from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Source, Subscription
@@ -52,7 +53,7 @@ class Type:
         if not dataschema:
             return self.schemas[max(self.schemas)]
         version = dataschema.rstrip("/").rpartition("/")[2].removeprefix("v")
-        if version.isdecimal() and int(version) in self.schemas:
+        if version.isascii() and version.isdecimal() and int(version) in self.schemas:
             return self.schemas[int(version)]
         known = ", ".join(map(str, sorted(self.schemas)))
         raise LookupError(f"{self.name} has no schema version {version!r}; it has: {known}.")
@@ -68,6 +69,7 @@ class Rule:
     filter: Expression | None
     fault: str
     workflow: int
+    version: int
     workflow_enabled: bool
     enabled: bool
 
@@ -107,7 +109,10 @@ def catalogue() -> Catalogue:
 def rules() -> Rules:
     return Rules(
         _rule(row)
-        for row in Subscription.objects.select_related("workflow").prefetch_related("sources").order_by("name")
+        for row in Subscription.objects.select_related("workflow")
+        .prefetch_related("sources")
+        .annotate(version=Max("workflow__versions"))  # later versions have greater keys
+        .order_by("name")
     )
 
 
@@ -115,11 +120,6 @@ def key_of(digest: str) -> Key | None:
     """The valid key with this digest. One made a moment ago is found; one revoked may work for a second."""
     key = catalogue(max_age=FRESH).keys.get(digest) or catalogue().keys.get(digest)
     return key if key and (key.expires_at is None or key.expires_at > timezone.now()) else None
-
-
-def type_named(name: str) -> Type | None:
-    """The event type of this name, also when it was made a moment ago."""
-    return catalogue(max_age=FRESH).types.get(name) or catalogue().types.get(name)
 
 
 def _keys() -> dict[str, Key]:
@@ -145,8 +145,10 @@ def _types() -> dict[str, Type]:
     return {row.name: Type(row.name, row.retired, schemas[row.pk]) for row in EventType.objects.all()}
 
 
-def _rule(row: Subscription) -> Rule:
+def _rule(row: Any) -> Rule:  # a Subscription with its workflow's newest version
     compiled, fault = None, ""
+    if row.version is None:
+        fault = f"its workflow {row.workflow} has no published version"
     if row.filter:
         try:
             compiled = compile_expression(row.filter, FILTER_VARIABLES)
@@ -159,6 +161,7 @@ def _rule(row: Subscription) -> Rule:
         filter=compiled,
         fault=fault,
         workflow=row.workflow_id,
+        version=row.version or 0,
         workflow_enabled=row.workflow.enabled,
         enabled=row.enabled,
     )

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-import orjson
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from events.catalogue import Rule, Rules, rules
 from events.models import Event
-from project import metrics
+from project import bulk, metrics
 from project.batch import together_or_alone
 from project.expressions import Context, EvaluationError, make_context
 from workflows import engine
@@ -23,33 +23,43 @@ from workflows.engine import Start
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 100
+OUTCOME: Final = ("verdicts", "routed_at", "due_at", "error")
 TRY_AGAIN: Final = timedelta(seconds=10)
 
 Verdict = dict[Literal["name", "verdict", "reason"], str]
 
 
 def route() -> dict[str, int]:
-    """Route one batch of due events, in one transaction with the runs they start; says how many of each."""
+    """Route one batch of due events, in one transaction with the runs they start.
+
+    Says how many events and runs, and how many events could not be routed and were `postponed`.
+    """
+    done = Counter[str]()
     with transaction.atomic():
-        events = Event.objects.claim(BATCH)
-        if not events:
-            return {}
-        runs = sum(together_or_alone(events, _route, _route_alone))
-    metrics.count("carillon_events_routed_total", len(events))
-    return {"events": len(events), "runs": runs}
+        if events := Event.objects.claim(BATCH):
+            for counts in together_or_alone(events, _route, _route_alone):
+                done.update(counts)
+    return dict(done)
 
 
-def _route(events: Sequence[Event]) -> int:
+def _route(events: Sequence[Event], *, at_once: bool = True) -> Counter[str]:
     known = rules()
     starts: list[Start] = []
+    now = timezone.now()
     for event in events:
         event.verdicts, starting = judge(event, known)
+        event.routed_at, event.due_at, event.error = now, None, ""
         starts += starting
-    runs = engine.start(starts)
-    _record(events)
+    runs = engine.start(starts, at_once=at_once)
+    bulk.update(events, OUTCOME)
+    transaction.on_commit(lambda: _count(events), robust=True)
+    return Counter(events=len(events), runs=len(runs))
+
+
+def _count(events: Sequence[Event]) -> None:
+    metrics.count("carillon_events_routed_total", len(events))
     for verdict, n in Counter(verdict["verdict"] for event in events for verdict in event.verdicts).items():
         metrics.count("carillon_verdicts_total", n, verdict=verdict)
-    return len(runs)
 
 
 def judge(event: Event, known: Rules) -> tuple[list[Verdict], list[Start]]:
@@ -65,7 +75,7 @@ def judge(event: Event, known: Rules) -> tuple[list[Verdict], list[Start]]:
         verdict, reason = _ask(rule, event, context)
         verdicts.append({"name": rule.name, "verdict": verdict, **({"reason": reason} if reason else {})})
         if verdict == "matched":
-            starts.append(Start(workflow=rule.workflow, input=envelope, origin=event.uid, trigger=rule.name))
+            starts.append(Start(rule.workflow, rule.version, envelope, origin=event.uid, trigger=rule.name))
     return verdicts, starts
 
 
@@ -99,20 +109,11 @@ def _ask(rule: Rule, event: Event, context: _Lazy) -> tuple[str, str]:
     return verdict.outcome, verdict.reason
 
 
-def _record(events: Sequence[Event]) -> None:
-    with connection.cursor() as cursor:
-        # One statement for the batch; the ORM's bulk_update would send a CASE with a branch per row.
-        cursor.execute(
-            "UPDATE events_event SET routed_at = now(), due_at = NULL, error = '', verdicts = judged.verdicts "
-            "FROM jsonb_to_recordset(%s::jsonb) AS judged (uid uuid, verdicts jsonb) WHERE events_event.uid = judged.uid",
-            [orjson.dumps([{"uid": str(event.uid), "verdicts": event.verdicts} for event in events]).decode()],
-        )
-
-
-def _route_alone(event: Event) -> int:
+def _route_alone(event: Event) -> Counter[str]:
     try:
         with transaction.atomic():
-            return _route([event])
+            # What failed may be a run's step, which is not the event's fault: the engine does the runs by themselves.
+            return _route([event], at_once=False)
     except Exception as error:  # its own fault, or a bug of ours: it waits and is seen, the others go on
         log.exception("event not routed", event=str(event.uid))
         Event.objects.filter(pk=event.pk).update(
@@ -120,4 +121,4 @@ def _route_alone(event: Event) -> int:
             attempts=event.attempts + 1,
             error=f"{type(error).__name__}: {error}",
         )
-        return 0
+        return Counter(postponed=1)

@@ -18,9 +18,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pydantic import ValidationError
 
-from project import metrics
+from project import bulk, metrics
 from project.batch import is_transient, raise_if_disconnected, together_or_alone
-from project.configuration import cached
 from project.doorbell import ring
 from project.durations import format_duration
 from project.expressions import Context, EvaluationError, make_context
@@ -28,29 +27,26 @@ from project.identifiers import new_uid
 from workflows import plan
 from workflows.actions.base import Action, Call, Json, StepError
 from workflows.definition import Definition, Step
-from workflows.models import Run, RunState, StepRun, StepState, WorkflowVersion
+from workflows.models import Run, RunState, StepRun, StepState
 from workflows.publishing import load
 
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 100
 NOT_NOW: Final = timedelta(seconds=2)
+PROGRESS: Final = ("state", "steps", "cursor", "error", "due_at", "finished_at")
+STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "finished_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What starts a run: the newest version of `workflow` (its primary key) for the document `input`."""
+    """What starts a run: a workflow and its version (their primary keys), and the document to work on."""
 
     workflow: int
+    version: int
     input: dict[str, Json]
     origin: UUID | None = None
     trigger: str = ""
-
-
-@cached
-def newest_versions() -> dict[int, int]:
-    """The primary key of each workflow's newest version, by the workflow's."""
-    return dict(WorkflowVersion.objects.order_by("number").values_list("workflow_id", "pk"))
 
 
 def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
@@ -61,13 +57,13 @@ def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
     """
     if not starts:
         return []
-    versions, now = newest_versions(), timezone.now()
+    now = timezone.now()
     works = [
         Work(
             Run(
                 uid=new_uid(),
                 workflow_id=start.workflow,
-                version_id=versions[start.workflow],
+                version_id=start.version,
                 input=start.input,
                 origin=start.origin,
                 trigger=start.trigger,
@@ -81,7 +77,8 @@ def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
         _go(works)
     else:
         ring("workflows.advance", by=str(works[0].run.uid))
-    runs = Run.objects.bulk_create(work.run for work in works)
+    runs = [work.run for work in works]
+    bulk.insert(runs)
     _record_steps(works)
     return runs
 
@@ -99,7 +96,7 @@ def advance() -> dict[str, int]:
 def _advance(runs: Sequence[Run], *, alone: bool = False) -> int:
     works = [Work(run) for run in runs]
     _go(works, alone=alone)
-    Run.objects.record([work.run for work in works])
+    bulk.update([work.run for work in works], PROGRESS)
     _record_steps(works)
     return sum(len(work.done) for work in works)
 
@@ -115,14 +112,14 @@ def _advance_alone(run: Run) -> int:
         run.refresh_from_db()
         work = Work(run)
         work.end(RunState.FAILED, _line(error))
-        Run.objects.record([run])
+        bulk.update([run], PROGRESS)
         return 0
 
 
 class Work:
     """A run in hand, with what its steps did in this transaction. Its methods are all that moves runs and steps."""
 
-    __slots__ = ("context", "definition", "done", "going", "now", "run")
+    __slots__ = ("context", "definition", "done", "going", "now", "run", "stale")
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -130,6 +127,7 @@ class Work:
         self.context: Context | None = None
         self.done: list[StepRun] = []
         self.going = True
+        self.stale = False
         self.now = timezone.now()
 
     @property
@@ -174,6 +172,9 @@ class Work:
                 run={"uid": str(run.uid), "version": run.version_id, "started_at": run.started_at},
                 failure=run.steps.get(FAILURE, {}),
             )
+        elif self.stale:
+            self.context.set("steps", self.run.steps)
+        self.stale = False
         return self.context
 
     def succeed(self, row: StepRun, output: Json) -> None:
@@ -187,7 +188,11 @@ class Work:
 
     def fail(self, step: Step, row: StepRun, message: str, *, permanent: bool) -> None:
         """Record a failed attempt: the step is tried again later, or failed, and with it the run unless it may go on."""
-        again = None if permanent else plan.next_attempt(step, row.attempts, now=self.now, started_at=row.started_at or self.now)
+        again = (
+            None
+            if permanent
+            else plan.next_attempt(step, row.attempts, now=self.now, started_at=row.started_at or self.now)
+        )
         if again:
             self._retry(row, message, again)
             return
@@ -223,8 +228,7 @@ class Work:
         row.state, row.output, row.error, row.finished_at = state, output, error, self.now
         self.done.append(row)
         self.run.steps[row.step] = {"state": state.value, "output": output, **({"error": error} if error else {})}
-        if self.context is not None:
-            self.context.set("steps", self.run.steps)
+        self.stale = True
 
     def _fail_run(self, error: str, step: str = "") -> None:
         onwards = plan.after_failure(self.definition, failing=self.failing)
@@ -253,7 +257,7 @@ def _go(works: Sequence[Work], *, alone: bool = False) -> None:
         for step, here in at.values():
             _perform(step, here, alone=alone)
         going = [work for _, here in at.values() for work in here if work.going]
-    ended = Counter((work.run.workflow_id, work.run.state) for work in works if work.run.finished_at)
+    ended = Counter((work.definition.name, str(work.run.state)) for work in works if work.run.finished_at)
     transaction.on_commit(lambda: _count(ended), robust=True)
 
 
@@ -318,30 +322,20 @@ def _limit_statements(timeout: timedelta | None) -> None:
         if timeout is None:
             cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
         else:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{int(timeout.total_seconds() * 1000)}ms"])
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true)", [f"{int(timeout.total_seconds() * 1000)}ms"]
+            )
 
 
 def _record_steps(works: Sequence[Work]) -> None:
     rows = [row for work in works for row in work.done]
-    again = [row for row in rows if row.attempts > 1]
-    StepRun.objects.bulk_create(row for row in rows if row.attempts <= 1)
-    if again:
-        StepRun.objects.bulk_create(
-            again,
-            update_conflicts=True,
-            unique_fields=["uid"],
-            update_fields=["state", "attempts", "input", "output", "error", "finished_at"],
-        )
+    bulk.insert((row for row in rows if row.attempts <= 1))
+    bulk.update([row for row in rows if row.attempts > 1], STEP_PROGRESS)
 
 
-def _count(ended: Counter[tuple[int, str]]) -> None:
+def _count(ended: Counter[tuple[str, str]]) -> None:
     for (workflow, state), n in ended.items():
-        metrics.count("carillon_runs_total", n, workflow=workflow_names().get(workflow, str(workflow)), state=str(state))
-
-
-@cached
-def workflow_names() -> dict[int, str]:
-    return dict(WorkflowVersion.objects.values_list("workflow_id", "workflow__name"))
+        metrics.count("carillon_runs_total", n, workflow=workflow, state=state)
 
 
 def _line(error: Exception) -> str:

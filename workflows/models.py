@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import orjson
 from django.core.validators import RegexValidator
-from django.db import connection, models
+from django.db import models
 from django.db.models.functions import Now
 
 from project.due import Due, DueQuerySet, due_index
@@ -71,23 +69,6 @@ class StepState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
-class RunQuerySet(DueQuerySet["Run"]):
-    def record(self, runs: Sequence[Run]) -> None:
-        """Store where these runs stand now."""
-        with connection.cursor() as cursor:
-            # One statement for the batch; the ORM's bulk_update would send a CASE with a branch per row and field.
-            cursor.execute(
-                "UPDATE workflows_run SET state = new.state, steps = new.steps, cursor = new.cursor, error = new.error, "
-                "due_at = new.due_at, finished_at = new.finished_at FROM jsonb_to_recordset(%s::jsonb) AS new (uid uuid, "
-                "state text, steps jsonb, cursor int, error text, due_at timestamptz, finished_at timestamptz) "
-                "WHERE workflows_run.uid = new.uid",
-                [orjson.dumps([{field: getattr(run, field) for field in PROGRESS} for run in runs]).decode()],
-            )
-
-
-PROGRESS = ("uid", "state", "steps", "cursor", "error", "due_at", "finished_at")
-
-
 class Run(Due):
     """One workflow at work on one input.
 
@@ -107,7 +88,7 @@ class Run(Due):
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = RunQuerySet.as_manager()
+    objects = DueQuerySet["Run"].as_manager()
 
     class Meta:
         ordering = ["-uid"]

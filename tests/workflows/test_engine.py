@@ -14,7 +14,7 @@ from django.utils import timezone
 from workflows import engine
 from workflows.actions import Action, Call, StepError, action
 from workflows.engine import Start
-from workflows.models import Record, Run, RunState, StepRun
+from workflows.models import Record, Run, RunState, StepRun, WorkflowVersion
 from workflows.publishing import publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,14 +52,13 @@ class Sleep(Action):
         return [None for _ in calls]
 
 
-def workflow(steps: str, name: str = "w", rest: str = "") -> int:
-    version, _ = publish(f"name: {name}\nsteps:\n{steps}\n{rest}")
-    return version.workflow_id
+def workflow(steps: str, name: str = "w", rest: str = "") -> WorkflowVersion:
+    return publish(f"name: {name}\nsteps:\n{steps}\n{rest}")[0]
 
 
-def start(workflow_id: int, *inputs: dict[str, Any], at_once: bool = False) -> list[Run]:
+def start(version: WorkflowVersion, *inputs: dict[str, Any], at_once: bool = False) -> list[Run]:
     with transaction.atomic():
-        return engine.start([Start(workflow=workflow_id, input=given) for given in inputs], at_once=at_once)
+        return engine.start([Start(version.workflow_id, version.pk, given) for given in inputs], at_once=at_once)
 
 
 def drain() -> None:
@@ -256,8 +255,8 @@ def test_a_step_past_its_time_is_stopped() -> None:
 def test_a_run_keeps_the_version_it_started_with() -> None:
     w = workflow("  - {id: one, action: transform, with: {values: old}}")
     (run,) = start(w, {})
-    workflow("  - {id: one, action: transform, with: {values: new}}")
-    (later,) = start(w, {})
+    newer = workflow("  - {id: one, action: transform, with: {values: new}}")
+    (later,) = start(newer, {})
     drain()
     run.refresh_from_db()
     later.refresh_from_db()

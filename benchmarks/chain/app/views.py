@@ -37,7 +37,10 @@ class EventsView(APIView):
         try:
             with transaction.atomic():
                 event = Event.objects.create(
-                    source="/shop", event_id=event_id, type=given.validated_data["type"], data=given.validated_data["data"]
+                    source="/shop",
+                    event_id=event_id,
+                    type=given.validated_data["type"],
+                    data=given.validated_data["data"],
                 )
         except IntegrityError:
             return Response({"id": event_id, "duplicate": True})

@@ -1,0 +1,62 @@
+"""Many rows in one statement with one parameter.
+
+The rows travel as one JSON document that PostgreSQL unpacks by `jsonb_to_recordset`: for a batch of a hundred a fifth of the
+time that the ORM takes to make a parameter of each value. Its bulk_update would even send a branch per row and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from django.db import connection, models
+
+
+def insert(rows: Iterable[models.Model], *, conflict: str = "") -> None:
+    """Insert rows of one model with all their fields as they are; `conflict` is an ON CONFLICT clause."""
+    rows = list(rows)
+    if rows:
+        model = type(rows[0])
+        names = tuple(field.attname for field in model._meta.concrete_fields)
+        _execute(f"{_insert(model, names)} {conflict}", rows, names)
+
+
+def update(rows: Sequence[models.Model], fields: tuple[str, ...]) -> None:
+    """Store these fields of rows of one model, found by their primary keys."""
+    if rows:
+        model = type(rows[0])
+        _execute(_update(model, fields), rows, (model._meta.pk.attname, *fields))
+
+
+def _execute(statement: str, rows: Iterable[models.Model], names: Sequence[str]) -> None:
+    document = orjson.dumps([{name: getattr(row, name) for name in names} for row in rows], default=str)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [document.decode()])
+
+
+@lru_cache
+def _insert(model: type[models.Model], names: tuple[str, ...]) -> str:
+    columns = ", ".join(map(_quoted, names))
+    return f"INSERT INTO {_quoted(model._meta.db_table)} ({columns}) SELECT {columns} FROM {_given(model, names)}"
+
+
+@lru_cache
+def _update(model: type[models.Model], names: tuple[str, ...]) -> str:
+    pk = model._meta.pk.attname
+    changes = ", ".join(f"{_quoted(name)} = given.{_quoted(name)}" for name in names)
+    return (
+        f"UPDATE {_quoted(model._meta.db_table)} AS kept SET {changes} FROM {_given(model, (pk, *names))} "
+        f"WHERE kept.{_quoted(pk)} = given.{_quoted(pk)}"
+    )
+
+
+def _given(model: type[models.Model], names: tuple[str, ...]) -> str:
+    fields: dict[str, Any] = {field.attname: field for field in model._meta.concrete_fields}
+    columns = ", ".join(f"{_quoted(name)} {fields[name].db_type(connection)}" for name in names)
+    return f"jsonb_to_recordset(%s::jsonb) AS given ({columns})"
+
+
+def _quoted(name: str) -> str:
+    return connection.ops.quote_name(name)
