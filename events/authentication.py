@@ -38,7 +38,10 @@ class HasScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, Key):
             return False  # becomes 401
-        needed: Scope | None = getattr(view, "scopes", {}).get(request.method)
+        # HEAD is answered by what answers GET.
+        needed: Scope | None = getattr(view, "scopes", {}).get("GET" if request.method == "HEAD" else request.method)
         if needed is None or needed in request.auth.scopes:
             return True
-        raise Forbidden(f"This API key lacks the scope {needed.value}; it has: {', '.join(sorted(request.auth.scopes)) or 'none'}.")
+        raise Forbidden(
+            f"This API key lacks the scope {needed.value}; it has: {', '.join(sorted(request.auth.scopes)) or 'none'}."
+        )

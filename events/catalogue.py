@@ -13,7 +13,7 @@ import structlog
 from django.db.models import Max
 from django.utils import timezone
 
-from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Source, Subscription
+from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Subscription
 from events.schemas import SchemaError, Validator
 from project.configuration import cached
 from project.expressions import Expression, ExpressionError, compile_expression

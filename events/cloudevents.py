@@ -26,6 +26,7 @@ BATCH: Final = "application/cloudevents-batch+json"
 
 ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,50}\Z")
 PLAIN_FIELDS: Final = ("type", "data", "id", "subject", "time", "source", "dataschema")
+REQUIRED: Final = ("id", "source", "type")  # by CloudEvents; plain JSON may leave out the first two
 MAX_LENGTH: Final = {"type": 200, "id": 200, "subject": 500, "source": 500, "dataschema": 500}
 
 
@@ -113,6 +114,8 @@ def _plain(item: Any, faults: list[Fault], prefix: str) -> Incoming:
         return Incoming("")
     for name in item.keys() - set(PLAIN_FIELDS):
         faults.append(Fault(f"{prefix}{name}", f"unknown field; known are {', '.join(PLAIN_FIELDS)}"))
+    if item.get("type") in (None, ""):
+        faults.append(Fault(f"{prefix}type", "is required: the name of an event type"))
     return _attributes({name: item[name] for name in PLAIN_FIELDS if name in item}, faults, prefix)
 
 
@@ -132,6 +135,8 @@ def _binary(media_type: str, headers: Mapping[str, str], body: bytes) -> Incomin
     item: dict[str, Any] = {
         name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")
     }
+    if "data" in item:
+        faults.append(Fault("ce-data", "is the body, not a header"))
     _required(item, faults, "ce-")
     if media_type:
         item["datacontenttype"] = media_type
@@ -156,8 +161,8 @@ def _text(body: bytes) -> str:
 def _required(item: Mapping[str, Any], faults: list[Fault], prefix: str) -> None:
     if item.get("specversion") != "1.0":
         faults.append(Fault(f"{prefix}specversion", f'must be "1.0", not {item.get("specversion")!r}'))
-    for name in ("id", "source", "type"):
-        if not item.get(name):
+    for name in REQUIRED:
+        if item.get(name) in (None, ""):
             faults.append(Fault(f"{prefix}{name}", "is required by CloudEvents"))
 
 
@@ -166,16 +171,14 @@ def _attributes(item: dict[str, Any], faults: list[Fault], prefix: str) -> Incom
         faults.append(Fault(f"{prefix}{name}", message))
 
     event = Incoming(type="", data=item.get("data"))
-    if not item.get("type"):
-        fault("type", "is required: the name of an event type")
     for name, value in item.items():
         if name in MAX_LENGTH:
-            if value is None and name != "type":
-                continue
+            if value is None or (value == "" and name in REQUIRED):
+                continue  # as if it were not there
             if not isinstance(value, str):
                 fault(name, f"must be a string, not {_kind(value)}")
-            elif len(value) > MAX_LENGTH[name]:
-                fault(name, f"has {len(value)} characters; at most {MAX_LENGTH[name]}")
+            elif len(value.encode()) > MAX_LENGTH[name]:  # an entry of an index is measured in bytes
+                fault(name, f"has {len(value.encode())} bytes; at most {MAX_LENGTH[name]}")
             elif "\0" in value:
                 fault(name, "contains a NUL character")
             else:
@@ -203,7 +206,7 @@ def _time(value: Any, fault: Callable[[str, str], None]) -> datetime | None:
     if value is None:
         return None
     try:
-        parsed = parse_datetime(value) if isinstance(value, str) and "T" in value.upper() else None
+        parsed = parse_datetime(value.upper()) if isinstance(value, str) and "T" in value.upper() else None
         if parsed is not None and parsed.tzinfo is not None:
             return parsed.astimezone(UTC)
     except (ValueError, OverflowError):

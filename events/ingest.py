@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from events import catalogue
+from events.catalogue import Catalogue
 from events.cloudevents import Incoming
 from project import metrics
 from project.api import Fault, Forbidden, TooMany, Unprocessable
@@ -33,7 +35,9 @@ class Stored:
     duplicate: bool
 
 
-def accept(events: Sequence[Incoming], *, source: str, rate_limit: Rate | None = None, batch: bool = False) -> list[Stored]:
+def accept(
+    events: Sequence[Incoming], *, source: str, rate_limit: Rate | None = None, batch: bool = False
+) -> list[Stored]:
     """Store what the producer `source` (a URI such as `/shop`) sends, all or nothing; returns what is stored, in order.
 
     An event whose (source, id) is stored already is returned as it was stored then, with `duplicate`. Raises TooMany,
@@ -41,7 +45,7 @@ def accept(events: Sequence[Incoming], *, source: str, rate_limit: Rate | None =
     stored. Returns only after PostgreSQL has committed, unless the caller holds a transaction open.
     """
     _limit(source, rate_limit, len(events))
-    _fill_in(events, source)
+    _fill_in(events, source, batch=batch)
     faults = [fault for index, event in enumerate(events) for fault in _faults(event, f"{index}." if batch else "")]
     if faults:
         raise Unprocessable("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3]), faults)
@@ -75,33 +79,40 @@ def _limit(source: str, rate: Rate | None, n: int) -> None:
         raise TooMany(f"{source} may send {rate}; nothing was stored.", retry_after=max(1, round(wait + 0.5)))
 
 
-def _fill_in(events: Sequence[Incoming], source: str) -> None:
+def _fill_in(events: Sequence[Incoming], source: str, *, batch: bool) -> None:
     now = timezone.now()
     for index, event in enumerate(events):
         event.source = event.source or source
         if event.source != source and not event.source.startswith(f"{source}/"):
             raise Forbidden(
                 f"This API key sends as {source} and below, not as {event.source}.",
-                [Fault(f"{index}.source" if len(events) > 1 else "source", f"must be {source} or begin with {source}/")],
+                [Fault(f"{index}.source" if batch else "source", f"must be {source} or begin with {source}/")],
             )
         event.id = event.id or str(new_uid())
         event.time = event.time or now
 
 
 def _faults(event: Incoming, prefix: str) -> list[Fault]:
-    known = catalogue.type_named(event.type)
+    faults = _refusals(event, catalogue.catalogue(max_age=catalogue.FRESH), prefix)
+    # Nobody is refused for what has been put right a moment ago.
+    return faults and _refusals(event, catalogue.catalogue(), prefix)
+
+
+def _refusals(event: Incoming, configured: Catalogue, prefix: str) -> list[Fault]:
+    known = configured.types.get(event.type)
     if known is None:
-        return [Fault(f"{prefix}type", f"there is no event type {event.type!r}; add it in the admin or by `manage.py apply`")]
+        return [
+            Fault(
+                f"{prefix}type", f"there is no event type {event.type!r}; add it in the admin or by `manage.py apply`"
+            )
+        ]
     if known.retired:
         return [Fault(f"{prefix}type", f"the event type {event.type!r} is retired")]
     try:
         schema = known.schema(event.dataschema)
     except LookupError as error:
         return [Fault(f"{prefix}dataschema", str(error))]
-    faults = schema.faults(event.data, f"{prefix}data") if schema else []
-    if faults and schema is not catalogue.catalogue().types[event.type].schema(event.dataschema):
-        return _faults(event, prefix)  # the schema has just changed
-    return faults
+    return schema.faults(event.data, f"{prefix}data") if schema else []
 
 
 def _store(events: Sequence[Incoming]) -> list[Stored]:
@@ -120,6 +131,8 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
         }
         for uid, event in zip(uids, events, strict=True)
     ]
+    # In one order, so that two batches with events in common cannot wait for each other.
+    rows.sort(key=itemgetter("source", "event_id"))
     with connection.cursor() as cursor:
         # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
         cursor.execute(_INSERT, [orjson.dumps(rows).decode()])
@@ -152,4 +165,6 @@ def _first_ones(events: Sequence[Incoming]) -> dict[tuple[str, str], tuple[Any, 
             "ON source = s AND event_id = i",
             [[event.source for event in events], [event.id for event in events]],
         )
-        return {(source, event_id): (uid, event_id, source, type_) for uid, event_id, source, type_ in cursor.fetchall()}
+        return {
+            (source, event_id): (uid, event_id, source, type_) for uid, event_id, source, type_ in cursor.fetchall()
+        }

@@ -14,7 +14,9 @@ class IncomingEvent(serializers.Serializer[None]):
 
     type = serializers.CharField(max_length=200, help_text="The name of an event type.")
     data = serializers.JSONField(required=False, help_text="What happened; checked against the type's schema.")
-    id = serializers.CharField(max_length=200, required=False, help_text="The producer's id; an event counts once per source and id.")
+    id = serializers.CharField(
+        max_length=200, required=False, help_text="The producer's id; an event counts once per source and id."
+    )
     subject = serializers.CharField(max_length=500, required=False, allow_null=True)
     time = serializers.DateTimeField(required=False, allow_null=True)
     source = serializers.CharField(max_length=500, required=False, help_text="The key's source, or below it.")

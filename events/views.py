@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -53,7 +53,9 @@ def answers(*statuses: int) -> dict[Any, Any]:
     }
 
 
-STORED = PolymorphicProxySerializer("Stored", [serializers.StoredEvent, serializers.StoredBatch], resource_type_field_name=None)
+STORED = PolymorphicProxySerializer(
+    "Stored", [serializers.StoredEvent, serializers.StoredBatch], resource_type_field_name=None
+)
 
 
 class EventsView(APIView):
@@ -68,13 +70,17 @@ class EventsView(APIView):
         "Answers 202 only after PostgreSQL has committed; 200 when the event, or all of the batch, had been stored before.",
         request={
             PLAIN: PolymorphicProxySerializer(
-                "Incoming", [serializers.IncomingEvent, serializers.IncomingEvent(many=True)], resource_type_field_name=None
+                "Incoming",
+                [serializers.IncomingEvent, serializers.IncomingEvent(many=True)],
+                resource_type_field_name=None,
             ),
             STRUCTURED: serializers.CloudEvent,
             BATCH: serializers.CloudEvent(many=True),
         },
         parameters=[
-            OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Taken as the id where none is given.")
+            OpenApiParameter(
+                "Idempotency-Key", str, OpenApiParameter.HEADER, description="Taken as the id where none is given."
+            )
         ],
         responses={202: STORED, 200: STORED, **answers(400, 401, 403, 406, 413, 415, 422, 429, 503)},
     )
@@ -92,7 +98,8 @@ class EventsView(APIView):
             events[0].id = _idempotency_key(request)
         stored = ingest.accept(events, source=key.source, rate_limit=key.rate_limit, batch=batch)
         told = [
-            {"uid": str(e.uid), "id": e.id, "source": e.source, "type": e.type, "duplicate": e.duplicate} for e in stored
+            {"uid": str(e.uid), "id": e.id, "source": e.source, "type": e.type, "duplicate": e.duplicate}
+            for e in stored
         ]
         duplicates = sum(event.duplicate for event in stored)
         status = 200 if duplicates == len(stored) else 202
@@ -170,8 +177,13 @@ def _headers(request: Request) -> Mapping[str, str]:
 def _idempotency_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "").strip().strip('"')
     if len(key) > 200:
-        raise BadRequest("The Idempotency-Key has more than 200 characters.", [Fault("Idempotency-Key", "at most 200 characters")])
+        raise BadRequest(
+            "The Idempotency-Key has more than 200 characters.", [Fault("Idempotency-Key", "at most 200 characters")]
+        )
     return key
+
+
+MOST_WORDS: Final = 10  # of `q`: each is looked for in the text of the data
 
 
 def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
@@ -180,12 +192,17 @@ def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
     known = {"type", "source", "subject", "since", "until", "q", "cursor", "limit"}
     if unknown := sorted(set(parameters) - known):
         raise BadRequest(
-            f"Unknown parameter {unknown[0]}.", [Fault(name, f"known are {', '.join(sorted(known))}") for name in unknown]
+            f"Unknown parameter {unknown[0]}.",
+            [Fault(name, f"known are {', '.join(sorted(known))}") for name in unknown],
         )
     if nul := [name for name, value in parameters.items() if holds_nul(value)]:
-        raise BadRequest("A parameter contains a NUL character.", [Fault(name, "contains a NUL character") for name in nul])
+        raise BadRequest(
+            "A parameter contains a NUL character.", [Fault(name, "contains a NUL character") for name in nul]
+        )
     if type_name := parameters.get("type"):
-        events = events.filter(type__startswith=type_name[:-1]) if type_name.endswith("*") else events.filter(type=type_name)
+        events = (
+            events.filter(type__startswith=type_name[:-1]) if type_name.endswith("*") else events.filter(type=type_name)
+        )
     if source := parameters.get("source"):
         uri = f"/{source.strip('/')}"
         events = events.filter(Q(source=uri) | Q(source__startswith=f"{uri}/"))
@@ -195,7 +212,10 @@ def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
         events = events.filter(received_at__gte=since)
     if until := _moment(parameters, "until"):
         events = events.filter(received_at__lt=until)
-    for word in parameters.get("q", "").split():
+    words = parameters.get("q", "").split()
+    if len(words) > MOST_WORDS:
+        raise BadRequest("q has too many words.", [Fault("q", f"at most {MOST_WORDS} words")])
+    for word in words:
         text = events.annotate(text=Cast("data", TextField()))
         events = text.filter(Q(text__icontains=word) | Q(event_id__icontains=word) | Q(subject__icontains=word))
     return events
@@ -210,5 +230,7 @@ def _moment(parameters: Mapping[str, str], name: str) -> datetime | None:
     except ValueError:
         parsed = None
     if parsed is None or parsed.tzinfo is None:
-        raise BadRequest(f"{name} is not a time.", [Fault(name, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")])
+        raise BadRequest(
+            f"{name} is not a time.", [Fault(name, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")]
+        )
     return parsed

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 import structlog
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
+from django.db import InterfaceError, InternalError, OperationalError
+from django.db.models import QuerySet
 from django.http import Http404
 from rest_framework import exceptions, pagination, parsers, renderers, serializers
+from rest_framework.request import Request
 from rest_framework.response import Response
+
+from project.faults import Fault as Fault  # models know it too, and must not import views
 
 log = structlog.get_logger(__name__)
 
-RETRY_AFTER = 5  # seconds, when PostgreSQL is away
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with what was sent, and where: a dotted path, in a batch beginning with the index."""
-
-    path: str
-    message: str
+RETRY_AFTER: Final = 5  # seconds, when PostgreSQL is away
+MAX_DEPTH: Final = 100  # orjson writes 254 levels, and what is sent is later part of larger documents
+_LONG_INTEGER: Final = re.compile(rb"(?<![0-9.])[0-9]{19}")  # perhaps: it may also stand in a string
 
 
 class Problem(exceptions.APIException):
@@ -77,7 +77,9 @@ class JSONParser(parsers.BaseParser):
 class JSONRenderer(renderers.JSONRenderer):
     """JSON by orjson."""
 
-    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None) -> bytes:
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
         if data is None:
             return b""
         return orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
@@ -88,11 +90,35 @@ class ProblemRenderer(JSONRenderer):
 
 
 def load(body: bytes) -> Any:
-    """The JSON in `body`; a Problem naming line and column when it is none."""
+    """The JSON in `body`. Raises BadRequest when it is none, naming line and column, or when it could not be kept as it is."""
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+        raise BadRequest(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
+    if _LONG_INTEGER.search(body):
+        json.loads(body, parse_int=_refuse_long_integer)
+    return value
+
+
+def _deeper_than(depth: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            child
+            for part in level
+            if isinstance(part, list | dict)
+            for child in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_long_integer(digits: str) -> None:
+    if not -(1 << 63) <= int(digits) < 1 << 64:
+        raise BadRequest(f"The integer {digits} needs more than 64 bits and would be rounded; send it as a string.")
 
 
 def problem(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -122,9 +148,13 @@ def _as_problem(error: Exception) -> Problem | None:
     match error:
         case Problem():
             return error
-        case OperationalError() | InterfaceError():
+        case OperationalError() | InterfaceError() | InternalError():  # the last: it is a standby that only reads
             log.warning("database away", error=" ".join(str(error).split()))
-            return _plain(503, "The database cannot commit just now; nothing was stored. Try again.", retry_after=RETRY_AFTER)
+            return _plain(
+                503,
+                "The database is away just now. Try again; an event counts once under its id.",
+                retry_after=RETRY_AFTER,
+            )
         case RequestDataTooBig():
             return TooLarge("The request is larger than BATCH_MAX_BYTES.")
         case Http404():
@@ -147,7 +177,9 @@ def _plain(status: int, detail: str, *, retry_after: int | None = None) -> Probl
 
 def _faults(detail: Any, path: str = "") -> list[Fault]:
     if isinstance(detail, Mapping):
-        return [fault for key, value in detail.items() for fault in _faults(value, f"{path}.{key}" if path else str(key))]
+        return [
+            fault for key, value in detail.items() for fault in _faults(value, f"{path}.{key}" if path else str(key))
+        ]
     if isinstance(detail, list):
         return [fault for value in detail for fault in _faults(value, path)]
     return [Fault(path, str(detail))]
@@ -160,3 +192,19 @@ class CursorPagination(pagination.CursorPagination):
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 200
+
+    def get_page_size(self, request: Request) -> int:
+        given = request.query_params.get(self.page_size_query_param, str(self.page_size))
+        if not (given.isascii() and given.isdecimal() and len(given) < 9 and 1 <= int(given) <= self.max_page_size):
+            raise BadRequest(
+                "limit is not a page size.", [Fault("limit", f"must be a number from 1 to {self.max_page_size}")]
+            )
+        return int(given)
+
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (exceptions.NotFound, ValidationError, ValueError) as error:  # not what we gave out, or of another list
+            raise BadRequest(
+                "cursor is not from a page.", [Fault("cursor", "must be taken from `next` or `previous`")]
+            ) from error

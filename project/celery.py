@@ -8,7 +8,8 @@ import structlog
 from celery import Celery
 from celery.fixups.django import DjangoWorkerFixup
 from celery.signals import heartbeat_sent
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -41,7 +42,10 @@ def _say_alive(sender: Any, **kwargs: Any) -> None:
         return
     _last_beat = time.monotonic()
     try:
-        Heartbeat.beat(sender.eventer.hostname, queues=[queue.name for queue in sender.eventer.app.amqp.queues.consume_from.values()])
+        Heartbeat.beat(
+            sender.eventer.hostname,
+            queues=[queue.name for queue in sender.eventer.app.amqp.queues.consume_from.values()],
+        )
     except DatabaseError as error:
         log.info("heartbeat not stored", error=str(error).strip())
     finally:

@@ -42,7 +42,9 @@ task_routes = {
     "notifications.deliver": "notifications",
 }
 task_default_queue = "events"
-task_queues = [Queue(name, routing_key=name) for name in dict.fromkeys(task_routes.values())]  # direct, declared by name
+task_queues = [
+    Queue(name, routing_key=name) for name in dict.fromkeys(task_routes.values())
+]  # direct, declared by name
 # Early acknowledgement: the row's lock or lease is the real one, so a lost message costs a second, never work.
 task_acks_late = False
 task_reject_on_worker_lost = False

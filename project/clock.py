@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from project import metrics
 from project.doorbell import send
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 TICK: Final = 1.0
 SLICE: Final = 2.0  # seconds of a stage's work between two looks at Redis
+FORGOTTEN_AFTER: Final = timedelta(days=1)  # a process that is gone
 LOCK: Final = 0x6361_7269_6C6C_6F6E  # "carillo n": the advisory lock that lets one clock tick
 
 
@@ -44,31 +45,32 @@ class Clock:
                 close_old_connections()
                 self.tick()
             except DatabaseError as error:
-                self._ticking = False  # the lock went with the connection
+                self._ticking = False
                 connection.close()
                 log.warning("no database, trying again", error=str(error).strip())
             self.stop.wait(max(0.0, TICK - (time.monotonic() - started)))
 
     def tick(self) -> None:
-        """One look at everything that is due."""
+        """One look at everything that is due, unless another clock ticks."""
         if not self._may_tick():
             return
         Heartbeat.beat("clock", deaf=self._deaf_since is not None)
+        Heartbeat.objects.filter(at__lt=Now() - FORGOTTEN_AFTER).delete()
         for stage in stages.values():
             if stage.rows().due().exists():
                 self._ring(stage.name)
         if self._deaf_since is not None and time.monotonic() - self._deaf_since > settings.CLOCK_DRAINS_AFTER:
             self._drain()
-        metrics.flush()
 
     def _may_tick(self) -> bool:
-        if connection.connection is None or not self._ticking:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-                (ticking,) = cursor.fetchone() or (False,)
-            if ticking and not self._ticking:
-                log.info("ticking")
-            self._ticking = bool(ticking)
+        # Asked every time, for Django reconnects without a word, and the lock goes with the connection. Whoever has it gets
+        # it again.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+            (ticking,) = cursor.fetchone() or (False,)
+        if ticking != self._ticking:
+            log.info("ticking" if ticking else "another clock ticks")
+        self._ticking = ticking
         return self._ticking
 
     def _ring(self, stage: str) -> None:
@@ -79,20 +81,21 @@ class Clock:
             if self._deaf_since is None:
                 self._deaf_since = time.monotonic()
                 log.warning("bells cannot be rung", error=str(error), drains_after=settings.CLOCK_DRAINS_AFTER)
-        else:
-            if self._deaf_since is not None:
-                log.info("bells ring again")
+        # That one is waiting says nothing about the broker, only about the cache.
+        if outcome == "rung" and self._deaf_since is not None:
+            log.info("bells ring again")
             self._deaf_since = None
         metrics.count("carillon_bells_total", stage=stage, outcome=outcome)
 
     def _drain(self) -> None:
         """Do the stages' work here: losing Redis costs speed, never progress."""
         for stage in stages.values():
-            counts, _ = stage.drain_for(SLICE)
+            try:
+                counts, _ = stage.drain_for(SLICE)
+            except DatabaseError:
+                raise
+            except Exception:  # one stage's trouble is not the others'
+                log.exception("stage not drained", stage=stage.name)
+                continue
             if any(counts.values()):
                 log.info("drained without Redis", stage=stage.name, **counts)
-
-
-def forget_dead_processes() -> None:
-    """Drop heartbeats of processes that are gone for a day."""
-    Heartbeat.objects.filter(at__lt=timezone.now() - timedelta(days=1)).delete()

@@ -63,10 +63,11 @@ def _revision() -> int | None:
 # Every change counts, by whatever hand: the admin, the API, a command, a shell. So PostgreSQL counts, not the code.
 COUNT_CHANGES = RunSQL(
     """
-    INSERT INTO project_revision (id, number) VALUES (1, 1);
     CREATE FUNCTION carillon_configuration_changed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        UPDATE project_revision SET number = number + 1;
+        -- The transaction's own number: another one for every change, also after the row itself went with a TRUNCATE.
+        INSERT INTO project_revision (id, number) VALUES (1, pg_current_xact_id()::text::bigint)
+        ON CONFLICT (id) DO UPDATE SET number = excluded.number;
         PERFORM set_config('carillon.changed', 'yes', true);
         RETURN NULL;
     END $$;
@@ -79,7 +80,7 @@ def watch(table: str, columns: Sequence[str] = ()) -> RunSQL:
     """A migration's operation: changes of this table (of these columns; none named: of all) change the configuration."""
     of = f" OF {', '.join(columns)}" if columns else ""
     return RunSQL(
-        f"CREATE TRIGGER configuration_changed AFTER INSERT OR DELETE OR UPDATE{of} ON {table} "
+        f"CREATE TRIGGER configuration_changed AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE{of} ON {table} "
         "FOR EACH STATEMENT EXECUTE FUNCTION carillon_configuration_changed()",
         f"DROP TRIGGER configuration_changed ON {table}",
     )

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from celery import current_app
 from django.core.cache import cache
-from django.db import close_old_connections, transaction
+from django.db import transaction
 
 from project import metrics
 
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 WAITING_FOR: Final = 2  # seconds after which a message that nobody took is thought lost
 PAUSE: Final = 0.002  # between two rounds of ringing: what comes in meanwhile shares one ring
 MUTED_FOR: Final = 3.0  # seconds without ringing after a failure
-FLUSH_EVERY: Final = 1.0
 
 
 class Doorbell:
@@ -35,7 +34,6 @@ class Doorbell:
         self._lock = threading.Lock()
         self._pid = 0
         self._muted_until = 0.0
-        self._flushed = 0.0
         os.register_at_fork(after_in_child=self._forked)
 
     def ring(self, stage: str, by: str = "") -> None:
@@ -53,14 +51,12 @@ class Doorbell:
 
     def _serve(self) -> None:
         while True:
-            self._flag.wait(FLUSH_EVERY)
+            self._flag.wait()
             self._flag.clear()
             with self._lock:
                 wanted, self._wanted = self._wanted, {}
             for stage, by in wanted.items():
                 self._send(stage, by)
-            if time.monotonic() - self._flushed > FLUSH_EVERY:
-                self._flush()
             time.sleep(PAUSE)
 
     def _send(self, stage: str, by: str) -> None:
@@ -74,14 +70,6 @@ class Doorbell:
             outcome = "failed"
             log.warning("bell failed", stage=stage, error=str(error), muted_for=MUTED_FOR)
         metrics.count("carillon_bells_total", stage=stage, outcome=outcome)
-
-    def _flush(self) -> None:
-        self._flushed = time.monotonic()
-        try:
-            close_old_connections()
-            metrics.flush()
-        except Exception as error:  # the database is away: the counts are kept for the next time
-            log.info("metrics not flushed", error=str(error).strip())
 
 
 def send(stage: str, by: str = "") -> str:

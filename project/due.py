@@ -41,13 +41,13 @@ class DueQuerySet(models.QuerySet[M]):
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""
-                UPDATE {table} SET due_at = now() + %s, attempts = attempts + 1
-                FROM (SELECT {pk} AS taken FROM {table} WHERE due_at <= now()
-                      ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED) AS due
-                WHERE {pk} = taken
+                -- Materialized: a plan that asked again for every row would take more than the limit.
+                WITH due AS MATERIALIZED (SELECT {pk} AS taken FROM {table} WHERE due_at <= now()
+                                          ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
+                UPDATE {table} SET due_at = now() + %s, attempts = attempts + 1 FROM due WHERE {pk} = taken
                 RETURNING {pk}, attempts
                 """,
-                [timedelta(seconds=seconds), limit],
+                [limit, timedelta(seconds=seconds)],
             )
             return cursor.fetchall()
 

@@ -6,14 +6,22 @@ lost is in the rows themselves.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
+from typing import Final
 
 import orjson
+import structlog
 from django.db import connection, transaction
+
+log = structlog.get_logger(__name__)
+
+FLUSH_AFTER: Final = 1.0  # seconds
 
 _counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
 _lock = threading.Lock()
+_timer: threading.Timer | None = None
 
 HELP = {
     "carillon_events_accepted_total": "Events stored, by source.",
@@ -28,9 +36,14 @@ HELP = {
 
 
 def count(name: str, n: int = 1, **labels: str) -> None:
-    """Add `n` to a counter of `HELP`. Costs a dictionary update; `flush` writes."""
+    """Add `n` to a counter of `HELP`. Costs a dictionary update; a thread writes a second later."""
+    global _timer
     with _lock:
         _counts[name, tuple(sorted(labels.items()))] += n
+        if _timer is None:
+            _timer = threading.Timer(FLUSH_AFTER, _flush_in_thread)
+            _timer.daemon = True
+            _timer.start()
 
 
 def flush() -> None:
@@ -54,3 +67,25 @@ def flush() -> None:
         with _lock:
             _counts.update(taken)
         raise
+
+
+def _flush_in_thread() -> None:
+    global _timer
+    with _lock:
+        _timer = None
+    try:
+        flush()
+    except Exception as error:  # the database is away: the counts are kept for the next time
+        log.info("metrics not flushed", error=" ".join(str(error).split()))
+    finally:
+        connection.close()  # the thread's own
+
+
+def _forked() -> None:
+    """What the parent counted is the parent's, and its timer does not run in the child."""
+    global _lock, _timer
+    _lock, _timer = threading.Lock(), None
+    _counts.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

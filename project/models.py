@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 
 class Revision(models.Model):
-    """One row: a number that grows with every change of the configuration (project/configuration.py)."""
+    """One row: a number that is another one after every change of the configuration (project/configuration.py)."""
 
     number = models.BigIntegerField(default=0)
 
@@ -26,7 +26,9 @@ class Tally(models.Model):
     value = models.BigIntegerField(default=0)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["name", "labels"], name="one_tally_per_name_and_labels")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["name", "labels"], name="one_tally_per_name_and_labels")
+        ]
 
     def __str__(self) -> str:
         return f"{self.name}{self.labels}"

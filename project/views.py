@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, ClassVar
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+from rest_framework.request import Request
+from rest_framework.views import APIView
 
 from project import health
 from project.metrics import HELP
@@ -25,6 +28,17 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     state = health.readiness()
     return JsonResponse(state, status=200 if set(state.values()) == {health.OK} else 503)
+
+
+class Nowhere(APIView):
+    """Any other address of the API: a problem in JSON, not Django's page."""
+
+    authentication_classes: ClassVar = []
+    permission_classes: ClassVar = []
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise Http404(f"There is nothing at {request.path}; /api/docs shows what there is.")
 
 
 class Tallies(Collector):
