@@ -49,15 +49,19 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         help_text="Who calls: api, for programs that send events by the API.",
     )
 
+    secret = SecretField(required=False, help_text=Source._meta.get_field("secret").help_text)
+
     class Meta:
         model = Source
-        fields = ("name", "description", "enabled", "rate_limit", "adapter", "secret")
-        field_classes = {"secret": SecretField}
+        fields = ("name", "description", "enabled", "rate_limit", "adapter")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if isinstance(secret := self.fields.get("secret"), SecretField):  # whoever may only look has no fields
             secret.show(self.instance.secret)
+
+    def clean(self) -> None:
+        self.instance.secret = self.cleaned_data.get("secret", self.instance.secret)
 
 
 class KeyInline(TabularInline):
@@ -251,11 +255,11 @@ class EventTypeForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic a
                 self.add_error("schema", "Versions are never taken back. To let anything pass, write {}.")
             return
         try:
-            faults = Validator(schema).faults(example, "example") if example is not None else []
+            validator = Validator(schema)
         except SchemaError as error:
             self.add_error("schema", str(error))
         else:
-            for fault in faults:
+            for fault in validator.faults(example, "example") if example is not None else ():
                 self.add_error("example", f"{fault.path}: {fault.message}")
 
     def _update_errors(self, errors: ValidationError) -> None:

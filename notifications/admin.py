@@ -25,7 +25,7 @@ from notifications.channels.base import ChannelType
 from notifications.models import Channel, Delivery, Recipient, Template
 from project.admin import Configuration, Facts, WhenFilter, done
 from project.editor import CodeField, JSONCodeField
-from project.faults import place_of
+from project.faults import fault, place_of
 from project.secrets import mask, unmask
 from project.settings_form import PREFIX, field_of, form_fields, settings_from
 from project.templatetags.facts import COLOURS
@@ -54,6 +54,8 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.instance.type = self.kind
+        if self.plugin is None:  # the model's settings would be shown as they are
+            self.initial["settings"] = mask(self.instance.settings)
 
     def clean(self) -> None:
         stored = self.instance.settings
@@ -66,8 +68,13 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
     def _update_errors(self, errors: ValidationError) -> None:
         # The model speaks of the field `settings`; each of its errors belongs to the form's field for that setting.
         for error in getattr(errors, "error_dict", {}).pop("settings", []):
-            place = place_of(error)
-            self.add_error(field_of(place[0], self.plugin) if self.plugin else None, error)
+            path = place_of(error)
+            field = field_of(path, self.plugin) if self.plugin else None
+            if field is None:
+                self.add_error(None if self.plugin else "settings", error)
+            elif field not in self.errors:  # what the form itself found missing is said already
+                # The label says where it is, unless that is deeper inside.
+                self.add_error(field, fault("", error.params["message"]) if field == PREFIX + path else error)
         if not hasattr(errors, "error_dict") or errors.error_dict:
             super()._update_errors(errors)  # type: ignore[misc]
 
@@ -102,7 +109,7 @@ class ChannelAdmin(Configuration):
             fields["plugin"] = channel_types[kind]
         else:  # a type that another release or another app had
             fields = {
-                "settings": JSONCodeField(initial=mask(obj.settings) if obj else None, empty=dict, required=False)
+                "settings": JSONCodeField(empty=dict, required=False)
             }
         kwargs["form"] = type("ChannelForm", (ChannelForm,), {**fields, "kind": kind})
         return super().get_form(request, obj, change, **kwargs)

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class ProjectConfig(AppConfig):
@@ -7,3 +8,6 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         from project import checks  # noqa: F401, PLC0415  registers the system checks
+
+        # Celery imports them in workers only, but the clock, /metrics and the admin have to know the stages as well.
+        autodiscover_modules("tasks")

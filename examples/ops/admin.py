@@ -1,6 +1,7 @@
 """The example rows in the admin."""
 
 from django.contrib import admin
+from django.db import models
 from unfold.admin import ModelAdmin
 
 from examples.ops.models import Incident, Order
@@ -8,6 +9,7 @@ from examples.ops.models import Incident, Order
 
 @admin.register(Incident)
 class IncidentAdmin(ModelAdmin):
+    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     list_display = ["service", "status", "url", "last_event", "updated_at"]
     list_filter = ["status"]
     search_fields = ["service"]
