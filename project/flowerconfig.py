@@ -1,7 +1,11 @@
 """Flower's settings: the live view on the tasks. What has to last is in the admin; Flower forgets when it restarts."""
 
+from celery.signals import import_modules
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+# Flower shows what workers tell it, so it needs none of our models and tasks: 3 s and 80 MB less.
+import_modules.receivers = []
 
 if ":" not in settings.FLOWER_BASIC_AUTH:
     raise ImproperlyConfigured(

@@ -62,6 +62,9 @@ PROCESSES = {
             CELERY,
         ),
         # Development only: keeps mail and chat for a person to see.
-        Process("inbox", "python manage.py inbox", {"DEBUG": "1"}),
+        Process(
+            "inbox",
+            "python project/inbox/smtp.py --port {inbox_smtp_port} --deliver-to http://{host}:{port}/inbox/mail",
+        ),
     )
 }

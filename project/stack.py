@@ -156,8 +156,6 @@ def remember(wishes: Wishes, servers: Mapping[str, str]) -> dict[str, str]:
     made_once = {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SECRET_KEYS": Fernet.generate_key().decode(),
-        "CARILLON_ADMIN_USER": "admin",
-        "CARILLON_ADMIN_PASSWORD": secrets.token_urlsafe(12),
         "FLOWER_BASIC_AUTH": f"carillon:{secrets.token_urlsafe(12)}",
     }
     smtp_port = wishes.ports["INBOX_SMTP_PORT"]
@@ -174,7 +172,8 @@ def remember(wishes: Wishes, servers: Mapping[str, str]) -> dict[str, str]:
         "DEBUG": "1",
         "LOG_FORMAT": given.get("LOG_FORMAT") or "console",
         **{name: given.get(name) or kept.get(name) or fresh for name, fresh in made_once.items()},
-        "CARILLON_API_KEY": kept.get("CARILLON_API_KEY", ""),  # `bootstrap` makes it
+        # `bootstrap` makes these
+        **{name: kept[name] for name in kept if name.startswith("CARILLON_ADMIN_") or name == "CARILLON_API_KEY"},
     }
     envfile.write(wishes.file, values)
     return values
@@ -204,6 +203,7 @@ def start_processes(wishes: Wishes, values: Mapping[str, str], supervisor: Super
             host=HOST,
             port=wishes.ports["PORT"],
             flower_port=wishes.ports["FLOWER_PORT"],
+            inbox_smtp_port=wishes.ports["INBOX_SMTP_PORT"],
             web_processes=wishes.workers,
             worker_processes=wishes.workers + 1,
         )

@@ -8,5 +8,6 @@ app_name = "inbox"
 urlpatterns = [
     path("", views.page, name="page"),
     path("messages", views.messages, name="messages"),
+    path("mail", views.mail, name="mail"),
     path("slack", views.slack, name="slack"),
 ]

@@ -31,6 +31,18 @@ def messages(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
+def mail(request: HttpRequest) -> HttpResponse:
+    """A mail as smtp.py received it; the envelope's recipients are a JSON list in `X-Recipients`."""
+    try:
+        recipients = [str(recipient) for recipient in json.loads(request.headers.get("X-Recipients", "[]"))]
+    except ValueError:
+        return HttpResponse("X-Recipients is not a JSON list", status=400, content_type="text/plain")
+    receive.mail(request.body, recipients)
+    return HttpResponse("kept", content_type="text/plain")
+
+
+@csrf_exempt
+@require_POST
 def slack(request: HttpRequest) -> HttpResponse:
     """Slack's incoming webhook, JSON or `payload=` form, with Slack's answers: `ok`, `invalid_payload`, `no_text`."""
     try:

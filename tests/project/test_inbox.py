@@ -1,13 +1,22 @@
 """The local inbox: mail by SMTP, chat by its Slack-compatible webhook, both shown and listed."""
 
 import json
+import smtplib
+import socket
+from collections.abc import Iterator
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 from django.test import Client
+from pytest_django.live_server_helper import LiveServer
 
+from project.children import spawn, stop
+from project.embedded import free_port
 from project.inbox.models import KEPT, Message
 from project.inbox.receive import mail
+from project.processes import PROCESSES
+from tests.live import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -91,3 +100,29 @@ def test_the_page_shows_an_html_mail_only_inside_a_sandbox(client: Client) -> No
 
 def test_the_empty_page_says_what_to_do(client: Client) -> None:
     assert "Nothing here yet" in client.get("/inbox/").content.decode()
+
+
+@pytest.fixture
+def smtp_port(live_server: LiveServer, tmp_path: Path) -> Iterator[int]:
+    """The inbox's SMTP server in its own process, handing over to a web server of this test."""
+    port = free_port()
+    command = PROCESSES["inbox"].argv(inbox_smtp_port=port, host=live_server.thread.host, port=live_server.thread.port)
+    server = spawn(command, log=tmp_path / "inbox.log")
+    wait_until(lambda: _listens(port), what="the inbox's SMTP server")
+    yield port
+    assert stop(server, patience=5), "SIGTERM has to be enough"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_goes_all_the_way_from_smtp_to_the_list(smtp_port: int, client: Client) -> None:
+    with smtplib.SMTP("127.0.0.1", smtp_port, timeout=10) as connection:
+        connection.send_message(a_mail(To="ada@example.com"))
+        connection.send_message(a_mail(To="ada@example.com"), to_addrs=["grace@example.com"])
+    received = client.get("/inbox/messages").json()
+    assert [message["to"] for message in received] == ["grace@example.com", "ada@example.com"]
+    assert "120.50 €" in received[0]["text"]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -30,19 +30,21 @@ class Command(BaseCommand):
         if options["apply"] and "apply" in get_commands():
             call_command("apply", *options["apply"], stdout=self.stdout)
         kept = envfile.read(options["file"])
-        name = kept.setdefault("CARILLON_ADMIN_USER", "admin")
-        ensure_administrator(name, kept.setdefault("CARILLON_ADMIN_PASSWORD", secrets.token_urlsafe(12)))
+        ensure_administrator(kept)
         kept["CARILLON_API_KEY"] = ensure_key(kept.get("CARILLON_API_KEY", ""), options["source"])
         envfile.write(options["file"], kept)
 
 
-def ensure_administrator(name: str, password: str) -> None:
-    """Make the superuser; give an existing one this password if it has another."""
+def ensure_administrator(kept: dict[str, str]) -> None:
+    """Make the superuser that `kept` names; one whose password is not known there gets a new one."""
     users = get_user_model()
+    name = kept.setdefault("CARILLON_ADMIN_USER", "admin")
+    known = "CARILLON_ADMIN_PASSWORD" in kept
+    password = kept.setdefault("CARILLON_ADMIN_PASSWORD", secrets.token_urlsafe(12))
     user = users.objects.filter(username=name).first()
     if user is None:
         users.objects.create_superuser(username=name, email="", password=password)
-    elif not user.check_password(password):
+    elif not known:
         user.set_password(password)
         user.save()
 
