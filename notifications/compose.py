@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -87,15 +89,41 @@ def compose(requests: Sequence[Request]) -> list[list[Delivery]]:
     return [[stored[draft.uid] for draft in drafted if draft.uid in stored] for drafted in drafts]
 
 
-def stand_in(channel: LiveChannel, recipient: Recipient | None, known: Catalogue) -> Target | None:
-    """Where the channel's fallback would take a message for this recipient; None when it has none, or leads nowhere."""
-    fallback = known.by_id.get(channel.fallback_id or 0)
-    if fallback is None or fallback.type is None or not fallback.enabled or fallback.id == channel.id:
-        return None
-    own = fallback.type.own_address()
-    address = recipient.addresses.get(fallback.kind) if recipient and fallback.type.address else None
-    to = address or own
-    return None if to is None else Target(fallback, to, recipient if address else None)
+def compose_stand_ins(failed: Sequence[UUID]) -> int:
+    """For each of these failed deliveries, make one by its channel's fallback, unless it is a stand-in itself.
+
+    Returns how many.
+
+    There is one stand-in at most for a delivery, so that two channels cannot play ball for ever.
+    """
+    known = catalogue()
+    now = timezone.now()
+    drafts = []
+    for row in Delivery.objects.filter(uid__in=failed, instead_of__isnull=True).select_related("recipient"):
+        channel = known.by_id.get(row.channel_id)
+        target = _stand_in(channel, row.recipient, known) if channel else None
+        if target is not None:
+            request = Request(row.origin, (), row.template, None, {}, None, row.category, row.priority)
+            draft = _draft(request, target, now, partial(_readable, row.message))
+            draft.instead_of = row.uid
+            drafts.append(draft)
+    return len(Delivery.objects.add(drafts))
+
+
+def objection(target: str, channel: str | None = None) -> str:
+    """Why `compose` would refuse to notify this target, by this channel if one is named; "" when it would not.
+
+    For checking configuration when it is saved. A topic that no recipient has yet is no objection.
+    """
+    request = Request(origin=None, to=[target], channel=channel)
+    recipients = _Recipients.named_in([request])
+    if target.startswith("topic:") and not recipients.by_topic:
+        return ""
+    try:
+        list(_targets(request, catalogue(), recipients))
+    except ComposeError as error:
+        return str(error)
+    return ""
 
 
 # --- who, and by which channel ---------------------------------------------------------------------------------------
@@ -265,6 +293,16 @@ def _any_default(recipient: Recipient, known: Catalogue) -> LiveChannel:
     )
 
 
+def _stand_in(channel: LiveChannel, recipient: Recipient | None, known: Catalogue) -> Target | None:
+    """Where the channel's fallback would take a message for this recipient; None when it has none, or leads nowhere."""
+    fallback = known.by_id.get(channel.fallback_id or 0)
+    if fallback is None or fallback.type is None or not fallback.enabled or fallback.id == channel.id:
+        return None
+    theirs = recipient.addresses.get(fallback.kind) if recipient and fallback.type.address else None
+    to = theirs or fallback.type.own_address()
+    return None if to is None else Target(fallback, to, recipient if theirs else None)
+
+
 # --- when, or why not ------------------------------------------------------------------------------------------------
 
 
@@ -276,17 +314,17 @@ def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: 
     words = _Words(request, known)
     drafts = []
     for target in targets:
-        draft = _draft(request, target, words, now)
+        draft = _draft(request, target, now, words.for_target)
         drafts.append(draft)
-        replacement = None if target.channel.enabled else stand_in(target.channel, target.recipient, known)
+        replacement = None if target.channel.enabled else _stand_in(target.channel, target.recipient, known)
         if replacement is not None:
             draft.reason += f"; {replacement.channel.name} stands in"
-            drafts.append(_draft(request, replacement, words, now))
+            drafts.append(_draft(request, replacement, now, words.for_target))
             drafts[-1].instead_of = draft.uid
     return drafts
 
 
-def _draft(request: Request, target: Target, words: _Words, now: datetime) -> Delivery:
+def _draft(request: Request, target: Target, now: datetime, words: Callable[[Target], dict[str, Any]]) -> Delivery:
     reason = _reason_to_skip(request, target)
     draft = Delivery(
         uid=new_uid(),
@@ -301,7 +339,7 @@ def _draft(request: Request, target: Target, words: _Words, now: datetime) -> De
         dedupe_key=request.dedupe_key,
         state=DeliveryState.SKIPPED if reason else DeliveryState.PENDING,
         reason=reason,
-        message={} if reason else words.for_target(target),
+        message={} if reason else words(target),
     )
     if not reason:
         draft.due_at = _due_at(request, target, now)
@@ -421,6 +459,18 @@ class _Words:
         event = self._context.get("event")
         type_ = event.get("type") if isinstance(event, Mapping) else None
         return str(type_ or self._request.template or "notification")
+
+
+def _readable(message: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """A message for another channel than it was made for: data is shown as it is where there are no words."""
+    parts = target.channel.type.parts if target.channel.type else frozenset[str]()
+    if parts.isdisjoint(PARTS) or any(message.get(part) for part in PARTS):
+        return dict(message)
+    return {
+        **message,
+        "subject": message["type"],
+        "text": json.dumps(message.get("data"), indent=2, ensure_ascii=False),
+    }
 
 
 def _known(what: str, names: Iterable[str]) -> str:

@@ -18,11 +18,12 @@ from django.db.models.functions import Now
 from pydantic import ValidationError as PydanticError
 
 from notifications.channels import channel_types
-from notifications.queries import DeliveryQuerySet
+from notifications.queries import ChannelQuerySet, DeliveryQuerySet
 from notifications.rendering import check_template
 from project.due import Due, due_index
 from project.faults import by_field
 from project.identifiers import new_uid
+from project.json_field import JSONField
 from project.names import unknown
 from project.rates import Rate
 from project.retry import Schedule
@@ -70,6 +71,8 @@ class Channel(models.Model):
     hold_reason = models.TextField(blank=True, default="", editable=False)
     failures = models.PositiveSmallIntegerField(default=0, editable=False, help_text="In a row; notifications/lanes.py.")
     failing_since = models.DateTimeField(null=True, editable=False)
+
+    objects = ChannelQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
@@ -273,7 +276,7 @@ class Delivery(Due):
     category = models.CharField(max_length=100, blank=True)
     priority = models.CharField(max_length=10, choices=Priority, default=Priority.NORMAL)
     dedupe_key = models.CharField(max_length=200, blank=True)
-    message = models.JSONField(help_text="What is sent: {subject, text, html, data}.")
+    message = JSONField(help_text="What is sent: {subject, text, html, data}.")
     state = models.CharField(max_length=10, choices=DeliveryState, default=DeliveryState.PENDING)
     reason = models.TextField(blank=True, default="", help_text="Why it was skipped or failed.")
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Set-wise statements on deliveries: store many, take a fair share of what is due, record many outcomes."""
+"""Set-wise statements on deliveries and their lanes: store many, take a fair share of what is due, record outcomes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
+from django.db import connection, models
+from django.utils import timezone
 
+from notifications.lanes import Health
 from project.due import DueQuerySet
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Leased:
     attempt: int
     forgiven: int
     created_at: datetime
+    allowed: int  # how many its lane might have been given with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,46 @@ class Record:
     response: str = ""
     ms: int = 0
     age: float = 0.0  # seconds since the attempt began
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A channel's lane, locked."""
+
+    id: int
+    name: str
+    next_at: datetime
+    health: Health
+
+
+class ChannelQuerySet(models.QuerySet["Channel"]):
+    """The lanes of channels. Both locks last until the end of the transaction and let deliveries be added meanwhile."""
+
+    def lock_due_lanes(self) -> tuple[list[Lane], datetime]:
+        """Lock the lanes with due deliveries, but for those that somebody else has locked; and the time it is."""
+        # By hand because it runs for every bell: the ORM takes longer to write it than PostgreSQL to do it.
+        return self._lock(
+            "EXISTS (SELECT FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now())",
+            [],
+            "SKIP LOCKED",
+        )
+
+    def lock_lanes(self, ids: Sequence[int]) -> tuple[list[Lane], datetime]:
+        """Lock these lanes, after whoever holds them; and the time it is."""
+        return self._lock("id = ANY (%s)", [list(ids)], "")
+
+    def _lock(self, which: str, parameters: list[Any], how: str) -> tuple[list[Lane], datetime]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                SELECT id, name, next_at, enabled, failures, failing_since, hold_until, hold_reason, now()
+                FROM notifications_channel AS channel WHERE {which} ORDER BY id FOR NO KEY UPDATE {how}
+                """,
+                parameters,
+            )
+            rows = cursor.fetchall()
+        locked = [Lane(id_, name, next_at, Health(*health)) for id_, name, next_at, *health, _ in rows]
+        return locked, rows[0][-1] if rows else timezone.now()
 
 
 class DeliveryQuerySet(DueQuerySet["Delivery"]):
@@ -136,16 +179,17 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
             cursor.execute(
                 """
                 WITH quota AS MATERIALIZED (
-                    SELECT * FROM jsonb_to_recordset(%s::jsonb)
+                    SELECT lane, lease, interval, greatest(0, least(most, under_way - (
+                        SELECT count(*) FROM notifications_delivery
+                        WHERE channel_id = lane AND leased AND due_at > now()))) AS allowed
+                    FROM jsonb_to_recordset(%s::jsonb)
                         AS q(lane bigint, most int, under_way int, lease float8, interval float8)
                 ), taken AS (
                     SELECT due.uid FROM quota CROSS JOIN LATERAL (
                         SELECT uid FROM notifications_delivery
                         WHERE channel_id = quota.lane AND due_at <= now()
                         ORDER BY due_at
-                        LIMIT greatest(0, least(quota.most, quota.under_way - (
-                            SELECT count(*) FROM notifications_delivery
-                            WHERE channel_id = quota.lane AND leased AND due_at > now())))
+                        LIMIT quota.allowed
                         FOR UPDATE SKIP LOCKED
                     ) AS due
                 ), ours AS (
@@ -153,7 +197,7 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
                     SET due_at = now() + make_interval(secs => quota.lease), attempts = attempts + 1, leased = true
                     FROM quota
                     WHERE delivery.uid = ANY (ARRAY(SELECT uid FROM taken)) AND delivery.channel_id = quota.lane
-                    RETURNING uid, channel_id, "to", message, attempts, forgiven, created_at
+                    RETURNING uid, channel_id, "to", message, attempts, forgiven, created_at, quota.allowed
                 ), served AS (
                     UPDATE notifications_channel AS channel
                     SET next_at = greatest(next_at, now()) + make_interval(secs => got.rows * quota.interval)
@@ -161,13 +205,13 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
                         ON got.channel_id = quota.lane
                     WHERE channel.id = quota.lane
                 )
-                SELECT uid, channel_id, "to", message::text, attempts, forgiven, created_at FROM ours
+                SELECT uid, channel_id, "to", message::text, attempts, forgiven, created_at, allowed FROM ours
                 """,
                 [orjson.dumps([asdict(quota) for quota in quotas]).decode()],
             )
             return [
-                Leased(uid, lane, to, orjson.loads(message), attempt, forgiven, created_at)
-                for uid, lane, to, message, attempt, forgiven, created_at in cursor.fetchall()
+                Leased(uid, lane, to, orjson.loads(message), attempt, forgiven, created_at, allowed)
+                for uid, lane, to, message, attempt, forgiven, created_at, allowed in cursor.fetchall()
             ]
 
     def record(self, records: Iterable[Record]) -> set[UUID]:

@@ -84,8 +84,8 @@ class SendError(Exception):
     """The message was not accepted; it is recorded with the attempt, so the text is for a person.
 
     `permanent`: another try cannot help. `retry_after`: no earlier than that. `hold`: the channel is in trouble, not
-    only this message; it counts towards holding the whole channel back, and with `retry_after` holds it back at once. When
-    left out, it is true for what is worth another try.
+    only this message; it counts towards holding the whole channel back, and with `retry_after` holds it back at once.
+    When left out, it is true for what is worth another try.
     """
 
     def __init__(
