@@ -20,6 +20,7 @@ from project.due import Due, DueQuerySet, due_index
 from project.expressions import ExpressionError, compile_expression
 from project.faults import fault
 from project.identifiers import new_uid
+from project.json_field import JSONField
 from project.names import unknown
 from project.rates import Rate
 from project.secrets import EncryptedTextField
@@ -40,7 +41,7 @@ class Source(models.Model):
     description = models.TextField(blank=True)
     adapter = models.CharField(max_length=50, default="api")
     secret = EncryptedTextField(blank=True, default="", help_text="For signed webhooks. ${NAME} is read from the environment.")
-    settings = models.JSONField(default=dict, blank=True)
+    settings = JSONField(default=dict, blank=True)
     rate_limit = models.CharField(max_length=30, blank=True, help_text="Events a second, minute or hour: 500/s. Empty: no limit.")
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -122,7 +123,7 @@ class EventType(models.Model):
 
     name = models.CharField(max_length=200, unique=True, validators=[type_name])
     description = models.TextField(blank=True)
-    example = models.JSONField(null=True, blank=True, help_text="Example data, for trying things out.")
+    example = JSONField(null=True, blank=True, help_text="Example data, for trying things out.")
     retired = models.BooleanField(default=False, help_text="Retired types are refused with 422.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -162,7 +163,7 @@ class EventSchema(models.Model):
 
     event_type = models.ForeignKey(EventType, on_delete=models.CASCADE, related_name="schemas")
     version = models.PositiveIntegerField(editable=False)
-    schema = models.JSONField()
+    schema = JSONField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -233,12 +234,12 @@ class Event(Due):
     subject = models.CharField(max_length=500, blank=True)
     time = models.DateTimeField(help_text="When it happened, by the producer's clock; when that is not told, when it was received.")
     dataschema = models.CharField(max_length=500, blank=True)
-    data = models.JSONField(null=True, blank=True)
-    extensions = models.JSONField(default=dict, blank=True)
+    data = JSONField(null=True, blank=True)
+    extensions = JSONField(default=dict, blank=True)
     received_at = models.DateTimeField(db_default=Now())
 
     routed_at = models.DateTimeField(null=True, blank=True)
-    verdicts = models.JSONField(default=list, blank=True, help_text="What each subscription said, and why.")
+    verdicts = JSONField(default=list, blank=True, help_text="What each subscription said, and why.")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Times that routing failed as a whole.")
     error = models.TextField(blank=True, default="")
 

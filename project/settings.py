@@ -205,6 +205,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "project.api.problem",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # the Accept header chooses; `format` is no parameter
     "PAGE_SIZE": 50,
 }
 SPECTACULAR_SETTINGS = {

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from project.due import Due, DueQuerySet, due_index
 from project.identifiers import new_uid
+from project.json_field import JSONField
 from workflows.queries import RecordQuerySet
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
@@ -36,7 +37,7 @@ class WorkflowVersion(models.Model):
     workflow = models.ForeignKey(Workflow, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField(editable=False)
     source = models.TextField(help_text="The YAML as it was written.")
-    definition = models.JSONField(editable=False, help_text="The same, checked and in full.")
+    definition = JSONField(editable=False, help_text="The same, checked and in full.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -81,8 +82,8 @@ class Run(Due):
     origin = models.UUIDField(null=True, blank=True, help_text="What caused it: for runs started by a subscription, the event.")
     trigger = models.CharField(max_length=200, blank=True, help_text="Who started it: the subscription's name.")
     state = models.CharField(max_length=10, choices=RunState, default=RunState.RUNNING)
-    input = models.JSONField(help_text="The document the workflow works on.")
-    steps = models.JSONField(default=dict, blank=True, help_text="What finished steps left: {id: {state, output, error}}.")
+    input = JSONField(help_text="The document the workflow works on.")
+    steps = JSONField(default=dict, blank=True, help_text="What finished steps left: {id: {state, output, error}}.")
     cursor = models.PositiveIntegerField(default=0, help_text="The position of the step to do next.")
     error = models.TextField(blank=True, default="")
     started_at = models.DateTimeField(db_default=Now())
@@ -117,8 +118,8 @@ class StepRun(Due):
     action = models.CharField(max_length=100)
     state = models.CharField(max_length=10, choices=StepState)
     attempts = models.PositiveSmallIntegerField(default=0)
-    input = models.JSONField(null=True, blank=True)
-    output = models.JSONField(null=True, blank=True)
+    input = JSONField(null=True, blank=True)
+    output = JSONField(null=True, blank=True)
     error = models.TextField(blank=True, default="")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -142,7 +143,7 @@ class Record(models.Model):
 
     collection = models.CharField(max_length=100)
     key = models.CharField(max_length=200)
-    value = models.JSONField()
+    value = JSONField()
     version = models.PositiveIntegerField(default=1)
     updated_at = models.DateTimeField(db_default=Now())
 
