@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from events import catalogue
@@ -133,17 +133,35 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
     ]
     # In one order, so that two batches with events in common cannot wait for each other.
     rows.sort(key=itemgetter("source", "event_id"))
-    with connection.cursor() as cursor:
-        # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
-        cursor.execute(_INSERT, [orjson.dumps(rows).decode()])
-        new = {uid for (uid,) in cursor.fetchall()}
-    first = {} if len(new) == len(events) else _first_ones(events)
+    new = _insert(orjson.dumps(rows).decode())
+    if len(new) == len(events):
+        return [Stored(uid, e.id, e.source, e.type, duplicate=False) for uid, e in zip(uids, events, strict=True)]
+    first = _first_ones(events)
     return [
-        Stored(uid, event.id, event.source, event.type, duplicate=False)
-        if uid in new
-        else Stored(*first[event.source, event.id], duplicate=True)
+        Stored(*first[event.source, event.id], duplicate=first[event.source, event.id][0] != uid)
         for uid, event in zip(uids, events, strict=True)
     ]
+
+
+def _insert(rows: str) -> set[UUID]:
+    """Store the rows that are not there yet; returns their uids."""
+    # Django would ask before each request's first statement whether the connection lives: a second round trip for every
+    # event. Here a dead one may be found by its use, because doing it again does no harm.
+    connection.health_check_done = True
+    try:
+        return _execute(rows)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return _execute(rows)
+
+
+def _execute(rows: str) -> set[UUID]:
+    with connection.cursor() as cursor:
+        # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
+        cursor.execute(_INSERT, [rows])
+        return {uid for (uid,) in cursor.fetchall()}
 
 
 _INSERT = """
