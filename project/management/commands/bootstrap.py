@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
 from project import envfile
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=1, stdout=self.stdout)
-        if options["apply"] and "apply" in get_commands():
+        if options["apply"]:
             call_command("apply", *options["apply"], stdout=self.stdout)
         kept = envfile.read(options["file"])
         ensure_administrator(kept)
