@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import yaml
 
@@ -58,7 +58,9 @@ def read(text: str, *, max_bytes: int = MAX_BYTES) -> list[Document]:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise DocumentError([(text.count("\n", 0, error.start) + 1, "not Unicode text: half a surrogate pair")]) from error
+        raise DocumentError(
+            [(text.count("\n", 0, error.start) + 1, "not Unicode text: half a surrogate pair")]
+        ) from error
     if size > max_bytes:
         raise DocumentError([(1, f"larger than {max_bytes // 1024} KiB")])
     return list(_Reader(text).documents())
@@ -100,7 +102,7 @@ class _Reader:
         yield from found
 
     def _value(self, event: Any, path: Path) -> Json:
-        self.lines.setdefault(path, event.start_mark.line + 1)
+        self.lines.setdefault(path, _line(event))
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         before = self.values
@@ -120,21 +122,27 @@ class _Reader:
             self.anchors[event.anchor] = (value, self.values - before)
         return value
 
+    def _until(self, end: type[yaml.Event]) -> Iterator[Any]:
+        while not isinstance(event := next(self.events), end):
+            yield event
+
     def _sequence(self, path: Path) -> list[Json]:
         items: list[Json] = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+        for event in self._until(yaml.SequenceEndEvent):
             items.append(self._value(event, (*path, len(items))))
         return items
 
     def _mapping(self, path: Path) -> dict[str, Json]:
         members: dict[str, Json] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+        for event in self._until(yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 self._give_up(event, "a key must be plain text")
             key = self._text(event)
             if key in members:
-                self._problem(event, f'the key "{key}" stands here twice; the first is on line {self.lines[*path, key]}')
-            self.lines.setdefault((*path, key), event.start_mark.line + 1)
+                self._problem(
+                    event, f'the key "{key}" stands here twice; the first is on line {self.lines[*path, key]}'
+                )
+            self.lines.setdefault((*path, key), _line(event))
             members[key] = self._value(next(self.events), (*path, key))
         return members
 
@@ -177,11 +185,15 @@ class _Reader:
             self._give_up(event, f"more than {MAX_VALUES} values")
 
     def _problem(self, event: Any, message: str) -> None:
-        self.problems.append((event.start_mark.line + 1, message))
+        self.problems.append((_line(event), message))
 
-    def _give_up(self, event: Any, message: str) -> None:
+    def _give_up(self, event: Any, message: str) -> NoReturn:
         self._problem(event, message)
         raise _GiveUp
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 class _GiveUp(Exception):

@@ -30,7 +30,7 @@ MAX_STEPS: Final = 200
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in a definition: where (`steps[2].with.template`; empty for the whole), on which line, and what."""
+    """Something wrong in a definition: where (`steps[2].with.template`; "" for the whole), on which line, and what."""
 
     path: str
     line: int

@@ -17,7 +17,7 @@ Address: TypeAlias = tuple[str, str]  # collection and key of a record
 
 
 class Stored(NamedTuple):
-    """A record after a change: `value` as it is now, and whether the record is new."""
+    """A record after a change: `value` as it is now (None when it was replaced), and whether the record is new."""
 
     version: int
     value: Json
@@ -25,12 +25,13 @@ class Stored(NamedTuple):
 
 
 class RecordQuerySet(models.QuerySet["Record"]):
-    """Changes to many records, each in one statement, which locks them in the order of their addresses."""
+    """Changes to many records, each in one statement."""
 
     def upsert(self, changes: Mapping[Address, tuple[Json, int]], *, replace: bool) -> dict[Address, Stored]:
         """Make the records that are not there with these values; count all their versions on by these numbers.
 
         The values of records that are there are replaced when `replace` says so, and otherwise only locked and told.
+        They are locked in the order of their addresses, so that two batches do not wait for each other in a circle.
         """
         addresses = sorted(changes)
         with connection.cursor() as cursor:
@@ -52,8 +53,8 @@ class RecordQuerySet(models.QuerySet["Record"]):
                 ],
             )
             return {
-                (collection, key): Stored(version, changes[collection, key][0] if value is None else json.loads(value), new)
-                for collection, key, version, value, new in cursor.fetchall()
+                (collection, key): Stored(version, None if value is None else json.loads(value), created)
+                for collection, key, version, value, created in cursor.fetchall()
             }
 
     def set_values(self, values: Mapping[Address, Json]) -> None:

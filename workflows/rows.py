@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -20,6 +20,8 @@ Json: TypeAlias = Any
 Model: TypeAlias = type[models.Model]
 Field: TypeAlias = "models.Field[Any, Any]"
 Problems: TypeAlias = list[tuple[str, str]]
+
+NUMBERS = (models.IntegerField, models.DecimalField, models.FloatField)
 
 UNKNOWN = object()
 """Stands for a value that is not known before the step runs."""
@@ -59,7 +61,8 @@ def is_automatic(field: Field) -> bool:
     return getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
 
 
-def missing(model: Model, given: Iterable[str]) -> list[str]:
+@lru_cache
+def missing(model: Model, given: frozenset[str]) -> list[str]:
     """The fields that a new row needs and that neither `given` nor a default fills."""
     return [
         name
@@ -118,7 +121,7 @@ def written(field: Field, value: Json) -> Any:
 
 def amount(field: Field, value: Json) -> Any:
     """The JSON value as something to add to the field. Raises ValidationError."""
-    if not isinstance(field, models.IntegerField | models.DecimalField | models.FloatField):
+    if not isinstance(field, NUMBERS):
         raise ValidationError("only numbers can be incremented")
     if value is None:
         raise ValidationError("cannot be null")
@@ -126,21 +129,13 @@ def amount(field: Field, value: Json) -> Any:
 
 
 def _converted(field: Field, value: Json) -> Any:
-    """The value as the field's own type, without the liberties that a web form needs and data should not take."""
+    """The value as the field's own type."""
     while isinstance(field, models.ForeignKey):
         field = field.target_field
-    match field:
-        case ArrayField() if isinstance(value, list):
-            return [_converted(field.base_field, item) for item in value]
-        case models.CharField() | models.TextField() if isinstance(value, bool | list | dict):
-            raise ValidationError(f"should be text, not {shown(value)}")
-        case models.IntegerField() | models.DecimalField() | models.FloatField() if isinstance(value, bool | list | dict):
-            raise ValidationError(f"should be a number, not {shown(value)}")
-        case models.IntegerField() if isinstance(value, float) and not value.is_integer():
-            raise ValidationError(f"should be a whole number, not {shown(value)}")
-        case models.DecimalField() if isinstance(value, float) and not value.is_integer():
-            # What a person meant: 0.1 + 0.2 is 0.3. Every decimal of 15 digits survives the way through a double.
-            value = f"{value:.15g}"
+    if isinstance(field, ArrayField) and isinstance(value, list):
+        return [_converted(field.base_field, item) for item in value]
+    if not isinstance(value, str):
+        value = _no_liberties(field, value)
     try:
         result = field.to_python(value)
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -149,6 +144,22 @@ def _converted(field: Field, value: Json) -> Any:
     if isinstance(field, models.DateTimeField) and result is not None and timezone.is_naive(result):
         return timezone.make_aware(result)
     return result
+
+
+def _no_liberties(field: Field, value: Json) -> Json:
+    """The value, unless only a web form may mean by it what the field would make of it. Raises ValidationError."""
+    if isinstance(value, bool | list | dict):
+        if isinstance(field, models.CharField | models.TextField):
+            raise ValidationError(f"should be text, not {shown(value)}")
+        if isinstance(field, NUMBERS):
+            raise ValidationError(f"should be a number, not {shown(value)}")
+    if isinstance(value, float) and not value.is_integer():
+        if isinstance(field, models.IntegerField):
+            raise ValidationError(f"should be a whole number, not {shown(value)}")
+        if isinstance(field, models.DecimalField):
+            # What a person meant: 0.1 + 0.2 is 0.3. Every decimal of 15 digits survives the way through a double.
+            return f"{value:.15g}"
+    return value
 
 
 def _messages(error: ValidationError, field: Field, value: Json) -> Iterator[str]:

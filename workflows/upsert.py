@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Final
 
+import orjson
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
+from psycopg import Binary
+from psycopg.types.json import Jsonb
 
-from workflows.rows import Field, Model, fields, is_automatic
+from workflows.rows import Field, Model, fields
+
+_NUMBER: Final = "row number"  # beside the columns, which no model calls so
 
 
 @dataclass(frozen=True)
 class Shape:
     """What rows that go into one statement have in common; all but the model are names of fields.
 
-    A row that is there (with the same `key`) gets its `values` replaced and its `increment` added, when it has a smaller
-    or no value in `if_newer`. A row that is not there is made of all of them and the model's defaults.
+    A row that is there (with the same `key`) gets its `values` replaced and its `increment` added, if its value in
+    `if_newer` is smaller or null. A row that is not there is made of all of them and the model's defaults.
     """
 
     model: Model
@@ -34,31 +41,36 @@ def upsert(shape: Shape, rows: Sequence[Mapping[str, Any]]) -> list[bool | None]
     Rows are locked in the order of their keys, so that two batches do not wait for each other in a circle.
     """
     instances = [_instance(shape.model, row) for row in rows]
-    columns = _inserted(shape.model, instances[0], rows[0])
+    columns = tuple(_inserted(shape.model, instances[0], rows[0]))
     table = [
-        [*(field.get_db_prep_save(field.pre_save(instance, True), connection) for field in columns), number]
+        {field.column: field.get_db_prep_save(field.pre_save(instance, True), connection) for field in columns}
+        | {_NUMBER: number}
         for number, instance in enumerate(instances)
     ]
-    source, parameters = _source(columns, table)
-    names = ", ".join(map(_quoted, columns))
-    key = ", ".join(_quoted(fields(shape.model)[name]) for name in shape.key)
     with connection.cursor() as cursor:
-        # The ORM's upsert (bulk_create) can neither add, nor keep the newer row, nor tell which rows were new.
-        cursor.execute(
-            f"""
-            WITH given ({names}, "row number") AS (SELECT * FROM {source} AS given),
-            changed AS (
-                INSERT INTO {connection.ops.quote_name(shape.model._meta.db_table)} AS target ({names})
-                SELECT {names} FROM given ORDER BY {key}
-                ON CONFLICT ({key}) DO UPDATE SET {_assignments(shape)} {_condition(shape)}
-                RETURNING {_qualified("target", shape)}, xmax = 0 AS "is new"
-            )
-            SELECT "row number", "is new" FROM changed JOIN given USING ({key})
-            """,
-            parameters,
-        )
+        cursor.execute(_statement(shape, columns), [orjson.dumps(table, default=_plain).decode()])
         created = dict(cursor.fetchall())
     return [created.get(number) for number in range(len(rows))]
+
+
+@lru_cache
+def _statement(shape: Shape, columns: tuple[Field, ...]) -> str:
+    # The ORM's upsert (bulk_create) can neither add, nor keep the newer row, nor tell which rows were new. One JSON
+    # parameter costs less than an array per column, and carries arrays, too.
+    names = ", ".join(map(_quoted, columns))
+    types = ", ".join(f"{_quoted(field)} {field.db_type(connection)}" for field in columns)
+    key = ", ".join(_quoted(fields(shape.model)[name]) for name in shape.key)
+    kept = ", ".join(f"target.{_quoted(fields(shape.model)[name])}" for name in shape.key)
+    return f"""
+        WITH given AS (SELECT * FROM jsonb_to_recordset(%s::jsonb) AS given ({types}, "{_NUMBER}" int)),
+        changed AS (
+            INSERT INTO {connection.ops.quote_name(shape.model._meta.db_table)} AS target ({names})
+            SELECT {names} FROM given ORDER BY {key}
+            ON CONFLICT ({key}) DO UPDATE SET {_assignments(shape)} {_condition(shape)}
+            RETURNING {kept}, xmax = 0 AS "is new"
+        )
+        SELECT "{_NUMBER}", "is new" FROM changed JOIN given USING ({key})
+        """
 
 
 def _instance(model: Model, row: Mapping[str, Any]) -> models.Model:
@@ -75,14 +87,16 @@ def _inserted(model: Model, instance: models.Model, given: Collection[str]) -> l
     ]
 
 
-def _source(columns: Sequence[Field], table: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-    # Without the length: a cast to varchar(5) would cut silently.
-    types = [*((field.db_type(connection) or "").split("(")[0] for field in columns), "int"]
-    if any(hasattr(field, "get_placeholder") for field in columns):  # unnest would take an array's items for rows
-        types[:-1] = [field.db_type(connection) or "" for field in columns]
-        row = f"({', '.join(f'%s::{type_}' for type_ in types)})"
-        return f"(VALUES {', '.join([row] * len(table))})", [value for values in table for value in values]
-    return f"unnest({', '.join(f'%s::{type_}[]' for type_ in types)})", [list(column) for column in zip(*table, strict=True)]
+def _plain(value: Any) -> Any:
+    """What psycopg would be given, as JSON that PostgreSQL reads back as the column's type."""
+    match value:
+        case Jsonb():
+            return value.obj
+        case Binary():
+            return "\\x" + bytes(value.obj).hex()
+        case timedelta():
+            return f"{value.total_seconds()} s"
+    return str(value)
 
 
 def _assignments(shape: Shape) -> str:
@@ -105,9 +119,5 @@ def _condition(shape: Shape) -> str:
     return f"WHERE target.{column} IS NULL OR target.{column} < EXCLUDED.{column}"
 
 
-def _qualified(table: str, shape: Shape) -> str:
-    return ", ".join(f"{table}.{_quoted(fields(shape.model)[name])}" for name in shape.key)
-
-
 def _quoted(field: Field) -> str:
-    return connection.ops.quote_name(field.column)
+    return connection.ops.quote_name(field.column or "")  # every concrete field has one

@@ -8,11 +8,31 @@ from hypothesis import strategies as st
 
 from project.documents import DocumentError, read, write
 
-WORDS = ["on", "yes", "null", "~", "1", "1.5", "1e3", "0x1f", "07", ".5", "-", "a: b", "x\ny", " x\r\n", "{", "- a", "22:00"]
+WORDS = [
+    "on",
+    "yes",
+    "null",
+    "~",
+    "1",
+    "1.5",
+    "1e3",
+    "0x1f",
+    "07",
+    ".5",
+    "-",
+    "a: b",
+    "x\ny",
+    " x\r\n",
+    "{",
+    "- a",
+    "22:00",
+]
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(WORDS)
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS | TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=10
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=10,
 )
 
 
@@ -23,7 +43,9 @@ def test_what_is_written_is_read_back(data: dict[str, Any]) -> None:
 
 
 def test_words_that_are_traps_in_yaml_1_1_are_text() -> None:
-    [document] = read("{on: yes, if: no, at: 22:00, day: 2026-01-31, code: 0o17, really: true, rate: 1e3, none: ~, version: '1'}")
+    [document] = read(
+        "{on: yes, if: no, at: 22:00, day: 2026-01-31, code: 0o17, really: true, rate: 1e3, none: ~, version: '1'}"
+    )
     assert document.data == {
         "on": "yes",
         "if": "no",
@@ -38,7 +60,9 @@ def test_words_that_are_traps_in_yaml_1_1_are_text() -> None:
 
 
 def test_every_value_has_its_line_and_what_is_missing_the_one_around_it() -> None:
-    [document] = read("name: x\nsteps:\n  - id: a\n    with:\n      text: |\n        one\n        two\n      to: [b, c]\n")
+    [document] = read(
+        "name: x\nsteps:\n  - id: a\n    with:\n      text: |\n        one\n        two\n      to: [b, c]\n"
+    )
     assert document.line(("name",)) == 1
     assert document.line(("steps", 0, "id")) == 3
     assert document.line(("steps", 0, "with", "text")) == 5
@@ -69,7 +93,10 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("a: 1\nb: 2\na: 3\nb: 4\n", [(3, 'the key "a" stands here twice; the first is on line 1'), (4, 'the key "b"')]),
+        (
+            "a: 1\nb: 2\na: 3\nb: 4\n",
+            [(3, 'the key "a" stands here twice; the first is on line 1'), (4, 'the key "b"')],
+        ),
         ("a: !!python/object:os.system x", [(1, "the tag tag:yaml.org,2002:python/object:os.system is not known")]),
         ("a: 1\nb: !secret x", [(2, "the tag !secret is not known; write the value without it")]),
         ("a: b: c", [(1, "not YAML: mapping values are not allowed in this context")]),

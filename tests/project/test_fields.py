@@ -34,16 +34,30 @@ class Settings(BaseModel):
         ({"to": []}, [(("to",), "name somebody")]),
         ({"to": "a"}, [(("to",), 'should be a list, not "a"')]),
         ({"to": ["a", 5]}, [(("to", 1), "should be text, not 5")]),
-        ({"to": ["a"], "tos": 1}, [(("tos",), 'unknown field "tos", did you mean "to"? known: to, size, retry, on_error, if')]),
-        ({"to": ["a"], "if_": "x"}, [(("if_",), 'unknown field "if_", did you mean "if"? known: to, size, retry, on_error, if')]),
+        (
+            {"to": ["a"], "tos": 1},
+            [(("tos",), 'unknown field "tos", did you mean "to"? known: to, size, retry, on_error, if')],
+        ),
+        (
+            {"to": ["a"], "if_": "x"},
+            [(("if_",), 'unknown field "if_", did you mean "if"? known: to, size, retry, on_error, if')],
+        ),
         ({"to": ["a"], "size": "big"}, [(("size",), "should be a valid integer, unable to parse")]),
         ({"to": ["a"], "on_error": "stop"}, [(("on_error",), "should be 'fail' or 'continue', not \"stop\"")]),
         ({"to": ["a"], "retry": 3}, [(("retry",), "should be a map of fields, not 3")]),
         (
             {"to": ["a"], "retry": {"attempt": 3}},
-            [(("retry", "attempt"), 'unknown field "attempt", did you mean "attempts"? known: attempts, delay, factor, max_delay')],
+            [
+                (
+                    ("retry", "attempt"),
+                    'unknown field "attempt", did you mean "attempts"? known: attempts, delay, factor, max_delay',
+                )
+            ],
         ),
-        ({"to": ["a"], "retry": {"delay": "soon"}}, [(("retry", "delay"), '"soon" is not a duration; write for example 30s')]),
+        (
+            {"to": ["a"], "retry": {"delay": "soon"}},
+            [(("retry", "delay"), '"soon" is not a duration; write for example 30s')],
+        ),
     ],
 )
 def test_each_fault_is_told_with_its_place(given: dict[str, Any], expected: list[tuple[Any, str]]) -> None:

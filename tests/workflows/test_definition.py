@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from project.expressions import make_context
 from project.retry import RetryPolicy
-from workflows.actions import Action
 from workflows.actions.transform import Transform
 from workflows.definition import Definition, DefinitionError, Problem, parse
 
@@ -38,9 +36,18 @@ on_failure:
 
 def test_a_definition_says_what_was_written() -> None:
     definition = parse(FULL)
-    assert (definition.name, definition.description, definition.timeout) == ("order-paid", "What it is for", timedelta(hours=2))
+    assert (definition.name, definition.description, definition.timeout) == (
+        "order-paid",
+        "What it is for",
+        timedelta(hours=2),
+    )
     first, second = definition.steps
-    assert (first.id, first.action, first.on_error, first.timeout) == ("shape", "transform", "continue", timedelta(seconds=30))
+    assert (first.id, first.action, first.on_error, first.timeout) == (
+        "shape",
+        "transform",
+        "continue",
+        timedelta(seconds=30),
+    )
     assert first.retry == RetryPolicy(
         attempts=5, delay=timedelta(seconds=10), factor=2, max_delay=timedelta(minutes=10)
     )
@@ -133,7 +140,12 @@ TRANSFORM = "name: x\nsteps:\n- id: a\n  action: transform\n  with:\n    values:
         (step("") + "\ntimeout: soon", 4, "timeout", '"soon" is not a duration; write for example 30s, 15m, 2h'),
         (step("") + "\ntimeout: 0s", 4, "timeout", "must be longer than 0s"),
         (step("") + "\nstepz: 1", 4, "stepz", 'unknown field "stepz", did you mean "steps"? known: kind, name, desc'),
-        (step("") + "\nconcurrency: {limit: 1}", 4, "concurrency", 'unknown field "concurrency"; known: kind, name, desc'),
+        (
+            step("") + "\nconcurrency: {limit: 1}",
+            4,
+            "concurrency",
+            'unknown field "concurrency"; known: kind, name, desc',
+        ),
         # a step
         ("name: x\nsteps: {id: a}", 2, "steps", "should be a list, not {"),
         ("name: x\nsteps:\n- notify", 3, "steps[0]", 'should be a map of fields, not "notify"'),
@@ -146,13 +158,28 @@ TRANSFORM = "name: x\nsteps:\n- id: a\n  action: transform\n  with:\n    values:
         (step("on_error: stop"), 3, "steps[0].on_error", "should be 'fail' or 'continue', not \"stop\""),
         (step("timeout: -5"), 3, "steps[0].timeout", "-5 is negative"),
         (step("retry: {attempts: 0}"), 3, "steps[0].retry.attempts", "should be greater than or equal to 1, not 0"),
-        (step("retry: {tries: 3}"), 3, "steps[0].retry.tries", 'unknown field "tries"; known: attempts, delay, factor, max_delay'),
+        (
+            step("retry: {tries: 3}"),
+            3,
+            "steps[0].retry.tries",
+            'unknown field "tries"; known: attempts, delay, factor, max_delay',
+        ),
         (step("retry: {delay: 1h, max_delay: 1m}"), 3, "steps[0].retry", "max_delay 1m is shorter than delay 1h"),
         # ids
-        ("name: x\nsteps:\n- {id: a-b, action: fail, with: {message: m}}", 3, "steps[0].id", '"a-b" is no id: a small letter'),
+        (
+            "name: x\nsteps:\n- {id: a-b, action: fail, with: {message: m}}",
+            3,
+            "steps[0].id",
+            '"a-b" is no id: a small letter',
+        ),
         ("name: x\nsteps:\n- {id: in, action: fail, with: {message: m}}", 3, "steps[0].id", '"in" is no id'),
         ("name: x\nsteps:\n- {id: 1, action: fail, with: {message: m}}", 3, "steps[0].id", "should be text, not 1"),
-        (step("") + "\n- {id: a, action: fail, with: {message: m}}", 4, "steps[1].id", 'the id "a" is taken by steps[0]'),
+        (
+            step("") + "\n- {id: a, action: fail, with: {message: m}}",
+            4,
+            "steps[1].id",
+            'the id "a" is taken by steps[0]',
+        ),
         (
             step("") + "\non_failure:\n- {id: a, action: fail, with: {message: m}}",
             5,
@@ -166,24 +193,60 @@ TRANSFORM = "name: x\nsteps:\n- id: a\n  action: transform\n  with:\n    values:
             "steps[0].action",
             'unknown action "database.upsrt", did you mean "database.upsert"? known: database.delete, database.insert',
         ),
-        (TRANSFORM.format(v=1) + "\n    value: 2", 7, "steps[0].with.value", 'unknown field "value", did you mean "values"?'),
+        (
+            TRANSFORM.format(v=1) + "\n    value: 2",
+            7,
+            "steps[0].with.value",
+            'unknown field "value", did you mean "values"?',
+        ),
         ("name: x\nsteps:\n- id: a\n  action: transform", 3, "steps[0].with.values", "this field is required"),
-        ("name: x\nsteps:\n- {id: a, action: fail, with: {message: [1]}}", 3, "steps[0].with.message", "should be text, not [1]"),
-        ("name: x\nsteps:\n- {id: a, action: fail, with: no}", 3, "steps[0].with", 'should be a map of fields, not "no"'),
-        ("name: x\nsteps:\n- {id: a, action: fail, with: '${{ event }}'}", 3, "steps[0].with", "should be a map of fields"),
+        (
+            "name: x\nsteps:\n- {id: a, action: fail, with: {message: [1]}}",
+            3,
+            "steps[0].with.message",
+            "should be text, not [1]",
+        ),
+        (
+            "name: x\nsteps:\n- {id: a, action: fail, with: no}",
+            3,
+            "steps[0].with",
+            'should be a map of fields, not "no"',
+        ),
+        (
+            "name: x\nsteps:\n- {id: a, action: fail, with: '${{ event }}'}",
+            3,
+            "steps[0].with",
+            "should be a map of fields",
+        ),
         # expressions
         (step("if: event.x =="), 3, "steps[0].if", "unexpected end (at column 11 of 'event.x ==')"),
         (step("if: '${{ true }}'"), 3, "steps[0].if", "write the expression alone here, without ${{ }}"),
-        (step("if: evnt.x"), 3, "steps[0].if", 'unknown variable "evnt", did you mean "event"? known: event, run, steps'),
+        (
+            step("if: evnt.x"),
+            3,
+            "steps[0].if",
+            'unknown variable "evnt", did you mean "event"? known: event, run, steps',
+        ),
         (step("if: 5"), 3, "steps[0].if", "should be text, not 5"),
-        (TRANSFORM.format(v="{deep: [1, '${{ nope }}']}"), 6, "steps[0].with.values.deep[1]", 'unknown variable "nope"'),
+        (
+            TRANSFORM.format(v="{deep: [1, '${{ nope }}']}"),
+            6,
+            "steps[0].with.values.deep[1]",
+            'unknown variable "nope"',
+        ),
         (TRANSFORM.format(v="'${{ event.x '"), 6, "steps[0].with.values", "this ${{ is not closed by }}"),
-        (TRANSFORM.format(v="{'${{ event.x }}': 1}"), 6, "steps[0].with.values.${{ event.x }}", "a key cannot hold an expression"),
+        (
+            TRANSFORM.format(v="{'${{ event.x }}': 1}"),
+            6,
+            "steps[0].with.values.${{ event.x }}",
+            "a key cannot hold an expression",
+        ),
         # what was before
         (step("if: steps.b.output"), 3, "steps[0].if", 'unknown earlier step "b"; known: none'),
         (step("if: steps.a.output"), 3, "steps[0].if", 'unknown earlier step "a"; known: none'),
         (
-            step("") + "\n- {id: b, if: 'has(steps[\"first\"].output)', action: fail, with: {message: '${{ steps.a.output }}'}}",
+            step("")
+            + "\n- {id: b, if: 'has(steps[\"first\"].output)', action: fail, with: {message: '${{ steps.a.output }}'}}",
             4,
             "steps[1].if",
             'unknown earlier step "first"; known: a',
@@ -238,17 +301,7 @@ def test_what_an_action_checks_itself_is_told_with_its_place() -> None:
     assert problem.message == 'unknown model "ops.Nothing"; known: ops.Incident, ops.Order (settings.WORKFLOW_MODELS)'
 
 
-def test_every_action_says_what_it_is() -> None:
-    from workflows.actions import actions
-
-    for name, cls in actions.items():
-        assert issubclass(cls, Action), name
-        assert cls.__doc__, name
-
-
 def problems(text: str) -> tuple[Problem, ...]:
     with pytest.raises(DefinitionError) as error:
         parse(text)
     return error.value.problems
-
-

@@ -89,7 +89,7 @@ class _OnModel(Action):
         for section, take in takers.items():
             if isinstance(given.get(section), str):  # all of it is one expression
                 return None, problems
-            sections[section], wrong = rows.read(model, given.get(section, {}), take, later)
+            sections[section], wrong = rows.read(model, given.get(section) or {}, take, later)
             problems += [(f"{section}.{name}", message) for name, message in wrong]
         change = Change(model, **sections, if_newer=given.get("if_newer"))
         if not problems:
@@ -181,7 +181,9 @@ class Upsert(_Changing):
     @classmethod
     def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
         changes = [one.change() for one, _ in calls]
-        created = [new for shape, group in groupby(changes, key=lambda change: change.shape) for new in _in_turn(shape, [*group])]
+        created: list[bool | None] = []
+        for shape, group in groupby(changes, key=lambda change: change.shape):
+            created += _in_turn(shape, list(group))
         return [
             {"created": new is True, "changed": new is not None, "key": one.key}
             for (one, _), new in zip(calls, created, strict=True)
@@ -190,7 +192,7 @@ class Upsert(_Changing):
 
 @action("database.delete")
 class Delete(_OnModel):
-    """Deletes the rows that `where` names, and what the model's `on_delete` takes with them. Output: {"rows": how many}."""
+    """Deletes the rows that `where` names, and what the model's `on_delete` takes along. Output: {"rows": how many}."""
 
     where: Where
 
@@ -204,13 +206,14 @@ def _refuse_new_row(change: Change) -> Iterator[tuple[str, str]]:
     if change.model._meta.parents:
         parents = ", ".join(parent._meta.label for parent in change.model._meta.parents)
         yield "model", f"its rows are spread over tables of {parents}; they can be updated and deleted, not made"
-    for name in rows.missing(change.model, change.new_row):
+    for name in rows.missing(change.model, frozenset(change.new_row)):
         yield f"values.{name}", "this field is required: it has no default and cannot be empty"
 
 
 def _chosen(change: Change) -> QuerySet[Any]:
-    equal = {name if value is not None else f"{name}__isnull": value if value is not None else True for name, value in change.where.items()}
-    return change.model._base_manager.filter(**equal)
+    equal = {name: value for name, value in change.where.items() if value is not None}
+    nulls = {f"{name}__isnull": True for name, value in change.where.items() if value is None}
+    return change.model._base_manager.filter(**equal, **nulls)
 
 
 def _sums(change: Change) -> dict[str, Any]:
@@ -225,7 +228,9 @@ def _times(model: Model) -> dict[str, Any]:
     """What `save` would write into fields with `auto_now`."""
     row = model()
     return {
-        name: field.pre_save(row, False) for name, field in rows.fields(model).items() if getattr(field, "auto_now", False)
+        name: field.pre_save(row, False)
+        for name, field in rows.fields(model).items()
+        if getattr(field, "auto_now", False)
     }
 
 

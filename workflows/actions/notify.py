@@ -19,7 +19,7 @@ from workflows.actions.base import Json
 
 @action("notify")
 class Notify(Action):
-    """Makes the deliveries, which the sender then sends. Output: {"deliveries": [uid, …], "skipped": how many of them}."""
+    """Makes deliveries, which the sender then sends. Output: {"deliveries": [uid, …], "skipped": how many of them}."""
 
     to: Annotated[list[str], Field(min_length=1)]
     template: str
@@ -69,4 +69,3 @@ class Notify(Action):
             priority=self.priority,
             dedupe_key=self.dedupe_key,
         )
-

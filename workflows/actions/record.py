@@ -42,7 +42,7 @@ class Put(_Record):
 
 @action("record.patch")
 class Patch(_Record):
-    """Merges `value` into what is there (RFC 7396: null removes a member). A record that is not there counts as empty."""
+    """Merges `value` into what is there (RFC 7396: null removes a member); a record that is not there is empty."""
 
     value: Json
 
@@ -50,7 +50,7 @@ class Patch(_Record):
     def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
         counts = Counter(one.address for one, _ in calls)
         new = _merged(calls, lambda address: None)
-        # The upsert also locks the records that are there, or that another transaction is making, and tells their values.
+        # The upsert also locks the records that are there, or that another transaction is making, and tells them.
         stored = Record.objects.upsert({address: (new[address], counts[address]) for address in counts}, replace=False)
         kept = {address: record.value for address, record in stored.items() if not record.created}
         if kept:

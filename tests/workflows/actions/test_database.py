@@ -25,7 +25,9 @@ pytestmark = pytest.mark.django_db
 
 
 def incident(service: str = "shop", **values: Any) -> Any:
-    return run_one("database.upsert", model="ops.Incident", key={"service": service}, values={"status": "failed", **values})
+    return run_one(
+        "database.upsert", model="ops.Incident", key={"service": service}, values={"status": "failed", **values}
+    )
 
 
 def order(order_id: str = "A1", **values: Any) -> Any:
@@ -33,7 +35,7 @@ def order(order_id: str = "A1", **values: Any) -> Any:
 
 
 @pytest.fixture
-def _more_models(settings: Settings) -> None:
+def more_models(settings: Settings) -> None:
     settings.WORKFLOW_MODELS = [
         *settings.WORKFLOW_MODELS,
         *("notifications.Channel", "notifications.Delivery", "notifications.Recipient"),
@@ -77,7 +79,7 @@ def test_upsert_leaves_alone_what_is_not_named() -> None:
     order(customer="ada", paid_at="2026-01-01T00:00:00Z")
     order(amount=2)
     row = Order.objects.get()
-    assert (row.amount, row.customer, row.paid_at) == (2, "ada", datetime(2026, 1, 1, tzinfo=UTC))
+    assert (row.amount, row.customer, row.paid_at) == (Decimal(2), "ada", datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_a_new_row_gets_the_defaults_of_the_model_and_of_the_database() -> None:
@@ -87,13 +89,13 @@ def test_a_new_row_gets_the_defaults_of_the_model_and_of_the_database() -> None:
     assert timezone.now() - row.paid_at < timedelta(minutes=1)
 
 
-def test_upsert_without_values_only_sees_to_it_that_the_row_is_there(_more_models: None) -> None:
+def test_upsert_without_values_only_sees_to_it_that_the_row_is_there(more_models: None) -> None:
     outputs = [run_one("database.upsert", model="workflows.Workflow", key={"name": "w"}) for _ in range(2)]
     assert [output["created"] for output in outputs] == [True, False]
     assert Workflow.objects.get().enabled
 
 
-def test_upsert_by_several_fields_with_a_foreign_key(_more_models: None) -> None:
+def test_upsert_by_several_fields_with_a_foreign_key(more_models: None) -> None:
     workflow = Workflow.objects.create(name="w")
     key = {"workflow": workflow.pk, "number": 1}
     for source in ("one", "two"):
@@ -107,7 +109,7 @@ def test_upsert_by_several_fields_with_a_foreign_key(_more_models: None) -> None
     assert (row.workflow, row.source, row.definition) == (workflow, "two", {"steps": ["two"]})
 
 
-def test_upsert_of_arrays_and_documents(_more_models: None) -> None:
+def test_upsert_of_arrays_and_documents(more_models: None) -> None:
     calls = [
         {
             "model": "notifications.Recipient",
@@ -179,7 +181,10 @@ def _ends(queries: CaptureQueriesContext) -> int:
 
 WRITES = st.lists(
     st.fixed_dictionaries(
-        {"service": st.sampled_from("abc"), "values": st.dictionaries(st.sampled_from(["status", "url", "last_event"]), st.sampled_from("xyz"))}
+        {
+            "service": st.sampled_from("abc"),
+            "values": st.dictionaries(st.sampled_from(["status", "url", "last_event"]), st.sampled_from("xyz")),
+        }
     ),
     min_size=1,
     max_size=8,
@@ -196,7 +201,11 @@ def test_a_batch_does_what_its_calls_do_one_by_one(before: list[Any], writes: li
             {
                 "model": "ops.Incident",
                 "key": {"service": one["service"]},
-                "values": {"status": "new", **one["values"], **({"url": "https://example.com/"} if "url" in one["values"] else {})},
+                "values": {
+                    "status": "new",
+                    **one["values"],
+                    **({"url": "https://example.com/"} if "url" in one["values"] else {}),
+                },
             }
             for one in writes
         ]
@@ -222,7 +231,9 @@ def test_update_changes_the_rows_that_where_names() -> None:
     assert output == {"rows": 2}
     assert set(Incident.objects.values_list("status", flat=True)) == {"mended"}
     assert Incident.objects.get(service="a").updated_at > before
-    assert run_one("database.update", model="ops.Incident", where={"service": "z"}, values={"status": "x"}) == {"rows": 0}
+    assert run_one("database.update", model="ops.Incident", where={"service": "z"}, values={"status": "x"}) == {
+        "rows": 0
+    }
 
 
 def test_update_increments_and_keeps_what_is_newer() -> None:
@@ -232,15 +243,19 @@ def test_update_increments_and_keeps_what_is_newer() -> None:
     assert Order.objects.get().amount == Decimal("5.10")
     for paid_at, rows in (("2026-01-01T00:00:00Z", 0), ("2026-01-03T00:00:00Z", 1)):
         values = {"paid_at": paid_at, "customer": "ada"}
-        assert run_one("database.update", model="ops.Order", where=where, values=values, if_newer="paid_at") == {"rows": rows}
+        assert run_one("database.update", model="ops.Order", where=where, values=values, if_newer="paid_at") == {
+            "rows": rows
+        }
 
 
-def test_null_in_where_finds_the_rows_without_a_value(_more_models: None) -> None:
+def test_null_in_where_finds_the_rows_without_a_value(more_models: None) -> None:
     channel = Channel.objects.create(name="c", type="email")
     row = Delivery.objects.create(channel=channel, kind="email", message={})
     other = Delivery.objects.create(channel=channel, kind="email", message={}, finished_at=timezone.now())
     where = {"channel": channel.pk, "finished_at": None}
-    assert run_one("database.update", model="notifications.Delivery", where=where, values={"reason": "x"}) == {"rows": 1}
+    assert run_one("database.update", model="notifications.Delivery", where=where, values={"reason": "x"}) == {
+        "rows": 1
+    }
     row.refresh_from_db()
     other.refresh_from_db()
     assert (row.reason, other.reason) == ("x", "")
@@ -254,7 +269,7 @@ def test_delete_removes_the_rows_that_where_names() -> None:
     assert list(Incident.objects.values_list("service", flat=True)) == ["b"]
 
 
-def test_delete_takes_along_what_the_model_says_and_counts_only_its_own_rows(_more_models: None) -> None:
+def test_delete_takes_along_what_the_model_says_and_counts_only_its_own_rows(more_models: None) -> None:
     workflow = Workflow.objects.create(name="w")
     WorkflowVersion.objects.create(workflow=workflow, number=1, source="", definition={})
     assert run_one("database.delete", model="workflows.Workflow", where={"name": "w"}) == {"rows": 1}
@@ -314,12 +329,18 @@ WRONG_VALUES: list[tuple[str, Any, str]] = [
     ("paid_at", "2026-02-30T00:00:00Z", "“2026-02-30T00:00:00Z” value has"),
     ("paid_at", 1767225600, "1767225600 is no value for a DateTimeField"),
     ("updated_at", "2026-01-01T00:00:00Z", "the model sets this field itself (auto_now)"),
-    ("custmer", "ada", 'unknown field of ops.Order "custmer", did you mean "customer"? known: order_id, amount, customer, paid_at, updated_at'),
+    (
+        "custmer",
+        "ada",
+        'unknown field of ops.Order "custmer", did you mean "customer"? known: order_id, amount, customer, paid_at',
+    ),
 ]
 
 
 @pytest.mark.parametrize(("field", "value", "message"), WRONG_VALUES)
-def test_a_value_that_does_not_fit_fails_the_step_for_good_and_names_the_field(field: str, value: Any, message: str) -> None:
+def test_a_value_that_does_not_fit_fails_the_step_for_good_and_names_the_field(
+    field: str, value: Any, message: str
+) -> None:
     with pytest.raises(StepError) as error:
         order(**{field: value})
     assert str(error.value).startswith(f"values.{field}: {message}")
@@ -344,12 +365,12 @@ def test_a_value_that_does_not_fit_is_refused_when_the_workflow_is_saved(field: 
         ("origin", "x", "“x” is not a valid UUID."),
     ],
 )
-def test_what_a_model_says_of_a_field_holds(_more_models: None, field: str, value: Any, message: str) -> None:
+def test_what_a_model_says_of_a_field_holds(more_models: None, field: str, value: Any, message: str) -> None:
     values = {"channel": 1, "kind": "email", "message": {"text": "x"}, field: value}
     assert problems("database.insert", model="notifications.Delivery", values=values) == {f"values.{field}": message}
 
 
-def test_a_foreign_key_to_nothing_is_an_error_of_the_statement(_more_models: None) -> None:
+def test_a_foreign_key_to_nothing_is_an_error_of_the_statement(more_models: None) -> None:
     values = {"channel": 4711, "kind": "email", "message": {"text": "x"}}
     with pytest.raises(IntegrityError, match="4711"):
         run_one("database.insert", model="notifications.Delivery", values=values)
@@ -370,15 +391,27 @@ INCIDENT: dict[str, Any] = {"model": "ops.Incident", "key": {"service": "x"}, "v
 @pytest.mark.parametrize(
     ("changes", "path", "message"),
     [
-        ({"model": "auth.User"}, "model", 'unknown model "auth.User"; known: ops.Incident, ops.Order (settings.WORKFLOW_MODELS)'),
+        (
+            {"model": "auth.User"},
+            "model",
+            'unknown model "auth.User"; known: ops.Incident, ops.Order (settings.WORKFLOW_MODELS)',
+        ),
         ({"model": "ops.Incidnt"}, "model", 'unknown model "ops.Incidnt", did you mean "ops.Incident"?'),
         ({"key": {"servce": "x"}}, "key.servce", 'unknown field of ops.Incident "servce", did you mean "service"?'),
-        ({"key": {"url": "https://example.com"}}, "key", "these fields are not unique in ops.Incident; unique are: id · service"),
+        (
+            {"key": {"url": "https://example.com"}},
+            "key",
+            "these fields are not unique in ops.Incident; unique are: id · service",
+        ),
         ({"key": {}}, "key", "these fields are not unique in ops.Incident; unique are: id · service"),
         ({"key": {"service": None}}, "key.service", "cannot be null"),
         ({"values": {}}, "values.status", "this field is required: it has no default and cannot be empty"),
         ({"values": {"status": "x", "service": "y"}}, "key.service", "stands in `values` or `increment` as well"),
-        ({"values": {"status": "x"}, "if_newer": "updated_at"}, "if_newer", 'unknown field among the values "updated_at"; known: status'),
+        (
+            {"values": {"status": "x"}, "if_newer": "updated_at"},
+            "if_newer",
+            'unknown field among the values "updated_at"; known: status',
+        ),
         ({"increment": {"url": 1}}, "increment.url", "only numbers can be incremented"),
     ],
 )

@@ -22,9 +22,11 @@ PAID: dict[str, Any] = {"to": ["recipient:ada"], "template": "paid"}
 @pytest.fixture(autouse=True)
 def _somebody_to_tell() -> None:
     Channel.objects.create(name="mail", type="email", default=True)
-    Channel.objects.create(name="chat", type="slack", settings={"url": "https://example.com/hook"})
+    Channel.objects.create(name="chat", type="slack", settings={"url": "https://example.com/hook"})  # type: ignore[misc]
     Template.objects.create(
-        name="paid", subject="Order {{ event.data.order_id }} paid", text="{{ event.data.amount }} {{ thanks | default: '' }}"
+        name="paid",
+        subject="Order {{ event.data.order_id }} paid",
+        text="{{ event.data.amount }} {{ thanks | default: '' }}",
     )
     Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"}, topics=["orders"])
     Recipient.objects.create(
@@ -91,8 +93,8 @@ def test_nobody_to_tell_and_unknown_priorities_are_refused() -> None:
     [
         ({"template": "piad"}, "template", 'unknown template "piad", did you mean "paid"? known: paid'),
         ({"channel": "fax"}, "channel", 'unknown channel "fax"; known: chat, mail'),
-        ({"to": ["recipient:ada", "recipient:eve"]}, "to[1]", 'unknown recipient "eve"; recipients: ada, bob'),
-        ({"to": ["channel:fax"]}, "to[0]", 'unknown channel "fax"; channels: chat, mail'),
+        ({"to": ["recipient:ada", "recipient:eve"]}, "to[1]", 'unknown recipient "eve"; known: ada, bob'),
+        ({"to": ["channel:fax"]}, "to[0]", 'unknown channel "fax"; known: chat, mail'),
         ({"to": ["fax:123"]}, "to[0]", '"fax:123" is no target; write channel:NAME, recipient:NAME, topic:NAME'),
         ({"to": ["email:nobody"]}, "to[0]", ""),
         ({"to": ["nobody"]}, "to[0]", '"nobody" is no target'),
@@ -106,6 +108,13 @@ def test_unknown_names_are_refused_when_a_workflow_is_saved(changes: dict[str, A
 
 def test_what_is_right_or_not_known_yet_is_accepted() -> None:
     dynamic = "${{ event.data.x }}"
-    for to in (["channel:chat"], ["topic:orders", "topic:nobody-yet"], ["email:x@example.com"], ["x@example.com"], [dynamic], dynamic):
+    for to in (
+        ["channel:chat"],
+        ["topic:orders", "topic:nobody-yet"],
+        ["email:x@example.com"],
+        ["x@example.com"],
+        [dynamic],
+        dynamic,
+    ):
         assert problems("notify", to=to, template="paid") == {}
     assert problems("notify", to=["recipient:ada"], template=dynamic, channel=dynamic, priority=dynamic) == {}

@@ -23,7 +23,11 @@ def kept() -> dict[tuple[str, str], tuple[Any, int]]:
 
 
 def test_put_keeps_the_value_and_counts_its_versions() -> None:
-    assert run_one("record.put", collection="c", key="k", value={"a": 1}) == {"collection": "c", "key": "k", "version": 1}
+    assert run_one("record.put", collection="c", key="k", value={"a": 1}) == {
+        "collection": "c",
+        "key": "k",
+        "version": 1,
+    }
     assert run_one("record.put", collection="c", key="k", value=[2]) == {"collection": "c", "key": "k", "version": 2}
     assert kept() == {("c", "k"): ([2], 2)}
 
@@ -100,7 +104,9 @@ JSON = st.recursive(
     max_leaves=4,
 )
 CALLS = st.lists(
-    st.fixed_dictionaries({"collection": st.sampled_from("cd"), "key": st.sampled_from("kl"), "value": JSON}), min_size=1, max_size=6
+    st.fixed_dictionaries({"collection": st.sampled_from("cd"), "key": st.sampled_from("kl"), "value": JSON}),
+    min_size=1,
+    max_size=6,
 )
 
 
@@ -120,7 +126,9 @@ def test_a_batch_does_what_its_calls_do_one_by_one(action: str, before: list[Any
 
 @pytest.mark.parametrize(("action", "statements"), [("record.put", 1), ("record.patch", 2), ("record.delete", 1)])
 def test_a_batch_takes_a_handful_of_statements(action: str, statements: int) -> None:
-    calls: list[dict[str, Any]] = [{"collection": "c", "key": str(number % 50), "value": {"n": number}} for number in range(100)]
+    calls: list[dict[str, Any]] = [
+        {"collection": "c", "key": str(number % 50), "value": {"n": number}} for number in range(100)
+    ]
     run("record.put", *calls)
     if action == "record.delete":
         calls = [{name: one[name] for name in ("collection", "key")} for one in calls]
