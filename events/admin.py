@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -30,8 +30,9 @@ from unfold.widgets import (
 from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Scope, Source, Subscription
 from events.schemas import SchemaError, Validator
 from events.trace import trace
-from project.admin import Configuration, Facts, WhenFilter, done, goes_to
+from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to
 from project.editor import CodeField, JSONCodeField
+from project.secrets import mask
 from project.settings_form import SecretField
 from project.templatetags.facts import COLOURS, badge, code
 
@@ -122,12 +123,17 @@ class SourceAdmin(Configuration):
         (None, {"fields": ("name", "description", "enabled", "rate_limit")}),
         ("Webhooks", {"fields": ("adapter", "secret")}),
     )
+    shown_instead: ClassVar = {"secret": "shown_secret"}
     inlines = (KeyInline,)
     actions_detail = ("issue_key",)
     empty_message = "A source is a program that sends events. Make one, then issue an API key on its page."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
         return super().get_queryset(request).annotate(keys_valid=Count("keys", filter=Q(keys__revoked_at=None)))
+
+    @admin.display(description="secret", empty_value="none")
+    def shown_secret(self, source: Source) -> Any:
+        return mask(source.secret) or None
 
     @admin.display(description="CloudEvents source", ordering="name")
     def shown_uri(self, source: Source) -> str:
@@ -210,12 +216,11 @@ class ApiKeyAdmin(Configuration):
         description="Revoke",
         icon="block",
         permissions=["revoke"],
-        dialog={
-            "title": "Revoke this key?",
-            "description": "Whoever uses it is answered 401 from the next second on. A revoked key stays revoked.",
-            "form_class": None,
-            "form_submit_text": "Revoke",
-        },
+        dialog=confirm(
+            "Revoke this key?",
+            "Whoever uses it is answered 401 from the next second on. A revoked key stays revoked.",
+            "Revoke",
+        ),
     )
     def revoke(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         self._revoke(request, ApiKey.objects.filter(pk=unquote(object_id)))
@@ -303,6 +308,7 @@ class EventTypeAdmin(Configuration):
         (None, {"fields": ("name", "description", "retired")}),
         ("What its data looks like", {"fields": ("schema", "example")}),
     )
+    shown_instead: ClassVar = {"schema": "latest"}
     inlines = (SchemaInline,)
     empty_message = "An event type is a kind of event that producers may send, like order.paid."
 

@@ -15,20 +15,22 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from notifications import story
+from notifications import delivery, story
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType
-from notifications.models import Channel, Delivery, Recipient, Template
-from project.admin import Configuration, Facts, WhenFilter, done
+from notifications.models import Channel, Delivery, DeliveryState, Recipient, Template
+from project.admin import Configuration, Facts, WhenFilter, confirm, done
+from project.doorbell import ring
 from project.editor import CodeField, JSONCodeField
 from project.faults import fault, place_of
 from project.secrets import mask, unmask
 from project.settings_form import PREFIX, field_of, form_fields, settings_from
-from project.templatetags.facts import COLOURS
+from project.templatetags.facts import COLOURS, code
 
 
 class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -85,10 +87,10 @@ class ChannelAdmin(Configuration):
     list_filter = ("type", "enabled")
     list_select_related = ("fallback",)
     search_fields = ("name", "description")
-    readonly_fields = ("type", "health", "hold_until", "hold_reason", "failing_since", "next_at")
+    readonly_fields = ("type", "shown_settings", "health", "hold_until", "hold_reason", "failing_since", "next_at")
     formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
-    actions = ("pause_selected", "resume_selected", "clear_selected")
-    actions_detail = ("pause", "resume", "clear_hold")
+    actions = ("disable_selected", "enable_selected", "clear_selected")
+    actions_detail = ("disable", "enable", "clear_hold")
     empty_message = "A channel is a way to reach people: mail, chat, a webhook."
 
     # --- the form -------------------------------------------------------------------------------------------------
@@ -108,15 +110,15 @@ class ChannelAdmin(Configuration):
             fields: dict[str, Any] = form_fields(channel_types[kind], obj.settings if obj else {})
             fields["plugin"] = channel_types[kind]
         else:  # a type that another release or another app had
-            fields = {
-                "settings": JSONCodeField(empty=dict, required=False)
-            }
+            fields = {"settings": JSONCodeField(empty=dict, required=False)}
         kwargs["form"] = type("ChannelForm", (ChannelForm,), {**fields, "kind": kind})
         return super().get_form(request, obj, change, **kwargs)
 
-    def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         kind = self._type(request, obj)
         names = [PREFIX + name for name in channel_types[kind].model_fields] if kind in channel_types else ["settings"]
+        if obj is not None and not self.has_change_permission(request, obj):
+            names = ["shown_settings"]
         found = [
             (None, {"fields": ("name", "description", "type", "enabled", "default")}),
             (
@@ -135,12 +137,16 @@ class ChannelAdmin(Configuration):
     def changed_columns(self, form: Any) -> list[str]:
         return [*form.changed_data, *(["settings"] if form.settings_changed else [])]
 
+    @admin.display(description="settings")
+    def shown_settings(self, channel: Channel) -> SafeString:
+        return code(mask(channel.settings))
+
     # --- health ---------------------------------------------------------------------------------------------------
 
     @display(description="health", label=COLOURS)
     def health(self, channel: Channel) -> str:
         if not channel.enabled:
-            return "paused"
+            return "disabled"
         if channel.hold_until and channel.hold_until > timezone.now():
             return "on hold"
         return "failing" if channel.failing_since else "healthy"
@@ -148,70 +154,61 @@ class ChannelAdmin(Configuration):
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request)
 
-    @admin.action(description="Pause", permissions=["operate"])
-    def pause_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
-        self._set(request, channels, "Paused", enabled=False)
+    @admin.action(description="Disable", permissions=["operate"])
+    def disable_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
+        self._set(request, channels, "Disabled", enabled=False)
 
-    @admin.action(description="Resume", permissions=["operate"])
-    def resume_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
-        self._set(request, channels, "Resumed", enabled=True)
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
+        self._set(request, channels, "Enabled", enabled=True)
 
     @admin.action(description="Clear hold", permissions=["operate"])
     def clear_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
         self._clear(request, channels)
 
     @action(
-        description="Pause",
+        description="Disable",
         icon="pause",
         permissions=["operate"],
-        dialog={
-            "title": "Pause this channel?",
-            "description": "Its deliveries wait until it is resumed; nothing is lost.",
-            "form_class": None,
-            "form_submit_text": "Pause",
-        },
+        dialog=confirm(
+            "Disable this channel?",
+            "What is due for it fails at once, saying so, or goes to the fallback. It can be retried later.",
+            "Disable",
+        ),
     )
-    def pause(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self._set(request, Channel.objects.filter(pk=unquote(object_id)), "Paused", enabled=False)
+    def disable(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self.disable_selected(request, Channel.objects.filter(pk=unquote(object_id)))
         return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
 
     @action(
-        description="Resume",
+        description="Enable",
         icon="play_arrow",
         permissions=["operate"],
-        dialog={
-            "title": "Resume this channel?",
-            "description": "What waits is sent, as fast as its rate limit allows.",
-            "form_class": None,
-            "form_submit_text": "Resume",
-        },
+        dialog=confirm(
+            "Enable this channel?", "It sends again. What failed meanwhile can be retried in Deliveries.", "Enable"
+        ),
     )
-    def resume(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self._set(request, Channel.objects.filter(pk=unquote(object_id)), "Resumed", enabled=True)
+    def enable(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self.enable_selected(request, Channel.objects.filter(pk=unquote(object_id)))
         return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
 
     @action(
         description="Clear hold",
         icon="lock_open",
         permissions=["operate"],
-        dialog={
-            "title": "Clear the hold?",
-            "description": "The channel is tried again at once, as if it had not failed.",
-            "form_class": None,
-            "form_submit_text": "Clear hold",
-        },
+        dialog=confirm("Clear the hold?", "The channel is tried again at once, as if it had not failed.", "Clear hold"),
     )
     def clear_hold(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         self._clear(request, Channel.objects.filter(pk=unquote(object_id)))
         return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        """Only what can be done: a channel that runs cannot be resumed."""
+        """Only what changes something."""
         channel = self.get_object(request, unquote(str(object_id)))
         if channel is None:
             return []
         useless = {
-            "resume" if channel.enabled else "pause",
+            "enable" if channel.enabled else "disable",
             *(["clear_hold"] if channel.hold_until is None and channel.failing_since is None else []),
         }
         found = super().get_actions_detail(request, object_id)
@@ -234,6 +231,7 @@ class ChannelAdmin(Configuration):
         channels.update(**columns)
         for channel in rows:
             self.log_change(request, channel, f"{said}.")
+        ring("notifications.deliver", "admin")
         self.message_user(request, f"{said}: {', '.join(map(str, rows))}.")
 
 
@@ -297,6 +295,8 @@ class DeliveryAdmin(Facts):
     exact_search = ("to", "template", "dedupe_key")
     search_help_text = "The uid of a delivery or of its step, an address, or a template"
     fields = ("state",)
+    actions = ("retry_selected", "cancel_selected")
+    actions_detail = ("retry", "cancel")
     empty_message = "No deliveries. The step notify of a workflow makes them."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
@@ -324,3 +324,48 @@ class DeliveryAdmin(Facts):
 
     def tell(self, row: Delivery) -> dict[str, Any]:
         return {"title": f"Delivery to {self.receiver(row)}", "delivery": story.tell([row])[0]}
+
+    @admin.action(description="Retry", permissions=["operate"])
+    def retry_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
+        number = delivery.retry(rows)
+        ring("notifications.deliver", "admin")
+        self.message_user(request, f"{number} sent again. What was delivered or skipped is left alone.")
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
+        self.message_user(request, f"{delivery.cancel(rows)} cancelled. Only what is pending can be.")
+
+    @action(
+        description="Retry",
+        icon="replay",
+        permissions=["operate"],
+        dialog=confirm("Send it again?", "At once, with a fresh schedule of retries and the same uid.", "Retry"),
+    )
+    def retry(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self.retry_selected(request, Delivery.objects.filter(pk=unquote(object_id)))
+        return done(request, reverse("admin:notifications_delivery_change", args=[object_id]))
+
+    @action(
+        description="Cancel",
+        icon="cancel",
+        permissions=["operate"],
+        dialog=confirm("Cancel it?", "No more attempts are made. One that is under way may still arrive.", "Cancel it"),
+    )
+    def cancel(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self.cancel_selected(request, Delivery.objects.filter(pk=unquote(object_id)))
+        return done(request, reverse("admin:notifications_delivery_change", args=[object_id]))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Only what changes something."""
+        row = self.get_object(request, unquote(str(object_id)))
+        useful = (
+            {
+                DeliveryState.PENDING: {"retry", "cancel"},
+                DeliveryState.FAILED: {"retry"},
+                DeliveryState.CANCELLED: {"retry"},
+            }.get(DeliveryState(row.state), set())
+            if row
+            else set()
+        )
+        found = super().get_actions_detail(request, object_id)
+        return [it for it in found if it.method.original_function_name in useful]

@@ -36,6 +36,11 @@ def goes_to(page: str, key: Any, shown: object) -> SafeString:
     )
 
 
+def confirm(title: str, description: str, button: str) -> Any:
+    """The dialog of an action that asks before it acts, by POST: a link alone must not change anything."""
+    return {"title": title, "description": description, "form_class": None, "form_submit_text": button}
+
+
 def done(request: HttpRequest, url: str) -> HttpResponse:
     """The answer to an action that was confirmed in a dialog: go there."""
     if request.headers.get("HX-Request"):
@@ -48,6 +53,9 @@ class Configuration(ModelAdmin):
 
     formfield_overrides: ClassVar[Any] = {models.JSONField: {"form_class": JSONCodeField, "widget": Editor("json")}}
     warn_unsaved_form = True
+    shown_instead: ClassVar[dict[str, str]] = {}
+    """What people who may not change a row see in place of fields that are secret, or exist only in the form."""
+
     list_filter_submit = True
     empty_message = "Nothing here yet."
 
@@ -62,6 +70,18 @@ class Configuration(ModelAdmin):
         if found is None and from_field is None and self.opts.get_field("name").unique:
             return super().get_object(request, object_id, "name")
         return found
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        return [
+            (title, {**options, "fields": [self.shown_instead.get(name, name) for name in options["fields"]]})
+            for title, options in fieldsets
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), *self.shown_instead.values())
 
     def save_model(self, request: HttpRequest, obj: Model, form: forms.ModelForm[Any], change: bool) -> None:
         if change:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin
@@ -109,11 +109,17 @@ class WorkflowAdmin(Configuration):
     list_filter = ("enabled",)
     search_fields = ("name", "description")
     fields = ("definition", "enabled")
+    shown_instead: ClassVar = {"definition": "shown_definition"}
     inlines = (VersionInline,)
     empty_message = "A workflow is a list of steps that runs when a subscription matches an event."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workflow]:
         return super().get_queryset(request).annotate(version=Max("versions__number"))
+
+    @admin.display(description="definition")
+    def shown_definition(self, workflow: Workflow) -> SafeString | str:
+        latest = workflow.versions.first()
+        return code(latest.source, "yaml") if latest else "none"
 
     @admin.display(description="version")
     def latest(self, workflow: Any) -> str:

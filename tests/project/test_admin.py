@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import models
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -26,6 +25,9 @@ from workflows.publishing import publish
 
 pytestmark = pytest.mark.django_db
 
+Rows: TypeAlias = dict[type[models.Model], models.Model]
+CONFIRMED = {"_form_submitted": "on"}
+
 ORDER = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "number"}}}
 WORKFLOW = """\
 name: order-paid
@@ -37,8 +39,13 @@ steps:
 """
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
-def everything() -> dict[type[models.Model], models.Model]:
+def everything() -> Rows:
     """One row of each model that the admin shows."""
     source = Source.objects.create(name="shop", secret="a-long-secret-of-the-shop")
     key, _ = ApiKey.issue(source, "tests", [Scope.EVENTS_WRITE])
@@ -48,7 +55,7 @@ def everything() -> dict[type[models.Model], models.Model]:
     subscription = Subscription.objects.create(
         name="paid-orders", types=["order.paid"], filter="event.data.amount > 1.0", workflow=version.workflow
     )
-    channel = Channel.objects.create(name="ops-chat", type="slack", settings={"url": "https://example.com/hooks/abcd1234"})
+    channel = channel_named(name="ops-chat", type="slack", settings={"url": "https://example.com/hooks/abcd1234"})
     template = Template.objects.create(name="order-paid", subject="Paid", text="{{ event.data.order_id }}")
     ada = Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"}, topics=["on-call"])
     now = timezone.now()
@@ -75,7 +82,13 @@ def everything() -> dict[type[models.Model], models.Model]:
         finished_at=now,
     )
     step = StepRun.objects.create(
-        run=run, step="tell", position=0, action="notify", state=StepState.SUCCEEDED, output={"deliveries": 1}, started_at=now
+        run=run,
+        step="tell",
+        position=0,
+        action="notify",
+        state=StepState.SUCCEEDED,
+        output={"deliveries": 1},
+        started_at=now,
     )
     delivery = Delivery.objects.create(
         channel=channel,
@@ -113,6 +126,10 @@ def everything() -> dict[type[models.Model], models.Model]:
     return {type(row): row for row in rows}
 
 
+def channel_named(name: str, **columns: Any) -> Channel:
+    return Channel.objects.create(name=name, **columns)
+
+
 def page_of(row: models.Model, page: str = "change") -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}", args=[row.pk])
 
@@ -121,10 +138,10 @@ def list_of(model: type[models.Model], page: str = "changelist") -> str:
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
 
 
-def errors(response: HttpResponse) -> dict[str, list[str]]:
+def errors(response: Any) -> dict[str, list[str]]:
     """What the form of the page says, field by field."""
     assert response.status_code == 200
-    form = response.context["adminform"].form  # type: ignore[attr-defined]
+    form = response.context["adminform"].form
     return {name: list(messages) for name, messages in form.errors.items()}
 
 
@@ -150,9 +167,7 @@ def fill(client: Client, url: str) -> dict[str, Any]:
     return data
 
 
-def test_every_list_and_every_page_answers(
-    admin_client: Client, everything: dict[type[models.Model], models.Model]
-) -> None:
+def test_every_list_and_every_page_answers(admin_client: Client, everything: Rows) -> None:
     shown = {model for model in admin.site._registry if model._meta.app_label != "inbox"}
     assert shown == set(everything)
     for model, row in everything.items():
@@ -166,7 +181,7 @@ def test_every_list_and_every_page_answers(
                 assert admin_client.get(list_of(model), {"q": term}).status_code == 200
 
 
-def test_every_add_page_answers(admin_client: Client, everything: dict[type[models.Model], models.Model]) -> None:
+def test_every_add_page_answers(admin_client: Client, everything: Rows) -> None:
     for model in (Source, EventType, Subscription, Workflow, Channel, Template, Recipient, User, Group):
         assert admin_client.get(list_of(model, "add")).status_code == 200
 
@@ -176,14 +191,12 @@ def test_empty_lists_say_what_belongs_there(admin_client: Client) -> None:
     assert b"Nothing matches" in admin_client.get(list_of(Event), {"q": "x"}).content
 
 
-def test_an_anonymous_visitor_sees_nothing(client: Client, everything: dict[type[models.Model], models.Model]) -> None:
+def test_an_anonymous_visitor_sees_nothing(client: Client, everything: Rows) -> None:
     for row in everything.values():
         assert client.get(page_of(row)).status_code == 302
 
 
-def test_facts_can_be_neither_added_nor_changed_nor_deleted(
-    admin_client: Client, everything: dict[type[models.Model], models.Model]
-) -> None:
+def test_facts_can_be_neither_added_nor_changed_nor_deleted(admin_client: Client, everything: Rows) -> None:
     for model in (Event, Run, Delivery, Record, ApiKey):
         row = everything[model]
         assert admin_client.get(list_of(model, "add")).status_code == 403
@@ -193,9 +206,7 @@ def test_facts_can_be_neither_added_nor_changed_nor_deleted(
         assert model._default_manager.filter(pk=row.pk).exists()
 
 
-def test_a_person_without_permission_sees_no_story(
-    client: Client, everything: dict[type[models.Model], models.Model]
-) -> None:
+def test_a_person_without_permission_sees_no_story(client: Client, everything: Rows) -> None:
     client.force_login(User.objects.create_user("guest", is_staff=True))
     assert client.get(reverse("admin:index")).status_code == 200
     assert b"order.paid" not in client.get(reverse("admin:index")).content
@@ -203,19 +214,22 @@ def test_a_person_without_permission_sees_no_story(
 
 
 class TestTrace:
-    def test_the_page_of_an_event_tells_its_whole_story(
-        self, admin_client: Client, everything: dict[type[models.Model], models.Model]
-    ) -> None:
+    def test_the_page_of_an_event_tells_its_whole_story(self, admin_client: Client, everything: Rows) -> None:
         told = admin_client.get(page_of(everything[Event])).content.decode()
-        for word in ("paid-orders", "event.data.amount &gt; 1000.0 is false", "filtered", "#orders", "no_such_hook", "404"):
+        for word in (
+            "paid-orders",
+            "event.data.amount &gt; 1000.0 is false",
+            "filtered",
+            "#orders",
+            "no_such_hook",
+            "404",
+        ):
             assert word in told
         assert page_of(everything[Run]) in told
         assert page_of(everything[Delivery]) in told
         assert "Paid &lt;now&gt;" in told
 
-    def test_run_and_delivery_lead_to_each_other_and_back(
-        self, admin_client: Client, everything: dict[type[models.Model], models.Model]
-    ) -> None:
+    def test_run_and_delivery_lead_to_each_other_and_back(self, admin_client: Client, everything: Rows) -> None:
         run, delivery = everything[Run], everything[Delivery]
         assert isinstance(delivery, Delivery)
         told = admin_client.get(page_of(run)).content.decode()
@@ -226,15 +240,11 @@ class TestTrace:
         assert by_step in admin_client.get(page_of(delivery)).content.decode()
         assert "order-paid" in admin_client.get(by_step).content.decode()
 
-    def test_configuration_is_found_by_its_name(
-        self, admin_client: Client, everything: dict[type[models.Model], models.Model]
-    ) -> None:
+    def test_configuration_is_found_by_its_name(self, admin_client: Client, everything: Rows) -> None:
         url = reverse("admin:events_subscription_change", args=["paid-orders"])
         assert admin_client.get(url).context["original"] == everything[Subscription]
 
-    def test_lists_find_facts_by_what_is_known_of_them(
-        self, admin_client: Client, everything: dict[type[models.Model], models.Model]
-    ) -> None:
+    def test_lists_find_facts_by_what_is_known_of_them(self, admin_client: Client, everything: Rows) -> None:
         event, run, delivery = everything[Event], everything[Run], everything[Delivery]
         assert isinstance(delivery, Delivery)
         for row, terms in (
@@ -246,9 +256,7 @@ class TestTrace:
                 found = admin_client.get(list_of(type(row)), {"q": term}).context["cl"].result_list
                 assert [it.pk for it in found] == [row.pk], term
 
-    def test_lists_filter_by_type_source_state_and_time(
-        self, admin_client: Client, everything: dict[type[models.Model], models.Model]
-    ) -> None:
+    def test_lists_filter_by_type_source_state_and_time(self, admin_client: Client, everything: Rows) -> None:
         for given, found in (
             ({"type": "order.paid", "source": "/shop", "since": "1", "state": "routed"}, 1),
             ({"state": "waiting"}, 0),
@@ -259,7 +267,9 @@ class TestTrace:
 
 
 def test_the_overview_shows_what_waits_and_what_failed(
-    admin_client: Client, everything: dict[type[models.Model], models.Model], django_assert_max_num_queries: Callable[..., Any]
+    admin_client: Client,
+    everything: Rows,
+    django_assert_max_num_queries: Callable[..., Any],
 ) -> None:
     Channel.objects.update(hold_until=timezone.now() + timedelta(hours=1), hold_reason="503 again and again")
     with django_assert_max_num_queries(16):
@@ -303,7 +313,7 @@ class TestChannel:
         assert (channel.description, channel.settings) == ("New", {"url": self.HOOK, "headers": headers})
 
     def test_a_secret_is_kept_when_left_empty_and_changed_when_typed(self, admin_client: Client) -> None:
-        channel = Channel.objects.create(name="chat", type="slack", settings={"url": self.HOOK})
+        channel = channel_named("chat", type="slack", settings={"url": self.HOOK})
         shown = admin_client.get(page_of(channel)).content.decode()
         assert self.HOOK not in shown
         admin_client.post(page_of(channel), {**fill(admin_client, page_of(channel)), "timeout": "7"})
@@ -315,14 +325,16 @@ class TestChannel:
         assert channel.settings == {"url": other}
 
     def test_what_is_wrong_stands_at_its_field(self, admin_client: Client) -> None:
-        given = self.form(admin_client, "slack", settings__url="http://169.254.0.1/x", rate_limit="often", name="Ops Chat")
+        given = self.form(
+            admin_client, "slack", settings__url="http://169.254.0.1/x", rate_limit="often", name="Ops Chat"
+        )
         told = errors(admin_client.post(f"{self.URL}?type=slack", given))
         assert set(told) == {"settings__url", "rate_limit", "name"}
         missing = errors(admin_client.post(f"{self.URL}?type=slack", self.form(admin_client, "slack")))
         assert missing == {"settings__url": ["This field is required."]}
 
     def test_saving_the_form_leaves_the_lane_alone(self, admin_client: Client) -> None:
-        channel = Channel.objects.create(name="chat", type="slack", settings={"url": self.HOOK})
+        channel = channel_named("chat", type="slack", settings={"url": self.HOOK})
         given = {**fill(admin_client, page_of(channel)), "description": "New"}
         until = timezone.now() + timedelta(hours=1)
         original = Channel.save
@@ -337,27 +349,64 @@ class TestChannel:
         channel.refresh_from_db()
         assert (channel.description, channel.hold_until, channel.failures) == ("New", until, 5)
 
-    def test_it_is_paused_resumed_and_its_hold_cleared(self, admin_client: Client) -> None:
-        channel = Channel.objects.create(name="chat", type="slack", settings={"url": self.HOOK})
+    def test_it_is_disabled_enabled_and_its_hold_cleared(self, admin_client: Client) -> None:
+        channel = channel_named("chat", type="slack", settings={"url": self.HOOK})
         Channel.objects.update(hold_until=timezone.now() + timedelta(hours=1), hold_reason="503", failures=6)
         shown = admin_client.get(page_of(channel)).content.decode()
         assert "on hold" in shown
-        assert f"{channel.pk}/resume" not in shown
-        confirmed = {"_form_submitted": "on"}
-        for act, column, value in (("pause", "enabled", False), ("resume", "enabled", True), ("clear_hold", "hold_until", None)):
+        assert f"{channel.pk}/enable" not in shown
+        changes = {"disable": ("enabled", False), "enable": ("enabled", True), "clear_hold": ("hold_until", None)}
+        for act, (column, value) in changes.items():
             url = reverse(f"admin:notifications_channel_{act}", args=[channel.pk])
             asked = admin_client.get(url)
             assert b"csrfmiddlewaretoken" in asked.content  # asking changes nothing
-            assert admin_client.post(url, confirmed, headers={"HX-Request": "true"}).headers["HX-Redirect"] == page_of(channel)
+            assert admin_client.post(url, CONFIRMED, headers={"HX-Request": "true"}).headers["HX-Redirect"] == page_of(
+                channel
+            )
             channel.refresh_from_db()
             assert getattr(channel, column) == value
         assert channel.failures == 0
 
     def test_a_type_that_is_gone_still_shows_its_settings_masked(self, admin_client: Client) -> None:
-        channel = Channel.objects.create(name="old", type="pigeon", settings={"loft": "a-secret-place-in-the-hills"})
+        channel = channel_named("old", type="pigeon", settings={"loft": "a-secret-place-in-the-hills"})
         shown = admin_client.get(page_of(channel)).content.decode()
         assert "a-secret-place" not in shown
         assert "loft" in shown
+
+
+def test_a_delivery_is_retried_and_cancelled(admin_client: Client, everything: Rows) -> None:
+    row = everything[Delivery]
+    for act, state in (("retry", DeliveryState.PENDING), ("cancel", DeliveryState.CANCELLED)):
+        url = reverse(f"admin:notifications_delivery_{act}", args=[row.pk])
+        assert url in admin_client.get(page_of(row)).content.decode()
+        assert admin_client.get(url).status_code == 200
+        answered = admin_client.post(url, CONFIRMED, headers={"HX-Request": "true"})
+        assert answered.headers["HX-Redirect"] == page_of(row)
+        assert Delivery.objects.get().state == state
+    assert (
+        reverse("admin:notifications_delivery_cancel", args=[row.pk])
+        not in admin_client.get(page_of(row)).content.decode()
+    )
+    many = {"action": "retry_selected", "_selected_action": [str(row.pk)]}
+    assert admin_client.post(list_of(Delivery), many).status_code == 302
+    assert Delivery.objects.get().state == DeliveryState.PENDING
+
+
+def test_whoever_may_only_look_gets_no_actions(client: Client, everything: Rows) -> None:
+    viewer = User.objects.create_user("looks", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    client.force_login(viewer)
+    for model, row in everything.items():
+        assert client.get(list_of(model)).status_code == 200
+        page = client.get(page_of(row))
+        assert page.status_code == 200
+        assert b'name="_save"' not in page.content
+        assert b"a-long-secret" not in page.content
+        assert b"hooks/abcd1234" not in page.content
+    for act in ("retry", "cancel"):
+        url = reverse(f"admin:notifications_delivery_{act}", args=[everything[Delivery].pk])
+        assert client.post(url, CONFIRMED).status_code == 403
+    assert client.get(reverse("admin:events_source_issue_key", args=[everything[Source].pk])).status_code == 403
 
 
 class TestSource:
@@ -382,7 +431,7 @@ class TestSource:
         assert admin_client.get(url).status_code == 200
         row.refresh_from_db()
         assert row.revoked_at is None
-        admin_client.post(url, {"_form_submitted": "on"})
+        admin_client.post(url, CONFIRMED)
         row.refresh_from_db()
         assert (first := row.revoked_at) is not None
         admin_client.post(list_of(ApiKey), {"action": "revoke_selected", "_selected_action": [row.pk]})
@@ -406,8 +455,8 @@ class TestSource:
 
 
 class TestEventType:
-    def save(self, client: Client, kind: EventType, **given: Any) -> HttpResponse:
-        return client.post(page_of(kind), {**fill(client, page_of(kind)), **given})  # type: ignore[return-value]
+    def save(self, client: Client, kind: EventType, **given: Any) -> Any:
+        return client.post(page_of(kind), {**fill(client, page_of(kind)), **given})
 
     def test_another_schema_is_a_new_version_and_the_same_is_none(self, admin_client: Client) -> None:
         given = {**fill(admin_client, list_of(EventType, "add")), "name": "order.paid", "schema": json.dumps(ORDER)}
@@ -444,7 +493,12 @@ class TestSubscription:
         version, _ = publish(WORKFLOW)
         EventType.objects.create(name="order.paid")
         url = list_of(Subscription, "add")
-        given = {"name": "paid", "types": "order.paid", "filter": "event.data.amount >", "workflow": version.workflow_id}
+        given = {
+            "name": "paid",
+            "types": "order.paid",
+            "filter": "event.data.amount >",
+            "workflow": version.workflow_id,
+        }
         told = errors(admin_client.post(url, given))
         assert set(told) == {"filter"}
         assert told["filter"][0].startswith("line 1")
@@ -472,18 +526,20 @@ class TestWorkflow:
     def test_every_problem_is_told_with_its_line(self, admin_client: Client) -> None:
         url = list_of(Workflow, "add")
         broken = WORKFLOW.replace("record.put", "record.putt") + "  - {id: again, action: fail, wit: {}}\n"
-        response = admin_client.post(url, {"definition": broken})
+        response: Any = admin_client.post(url, {"definition": broken})
         told = errors(response)["definition"]
         assert told[0].startswith("line 5: steps[0].action: ")
         assert any(message.startswith("line 7: steps[1]") for message in told)
-        marks = json.loads(response.context["adminform"].form["definition"].build_widget_attrs({})["data-problems"])  # type: ignore[attr-defined]
+        marks = json.loads(response.context["adminform"].form["definition"].build_widget_attrs({})["data-problems"])
         assert {5, 7} <= {mark["line"] for mark in marks}
         assert not Workflow.objects.exists()
 
     def test_a_workflow_keeps_its_name(self, admin_client: Client) -> None:
         version, _ = publish(WORKFLOW)
         page = page_of(version.workflow)
-        told = errors(admin_client.post(page, {**fill(admin_client, page), "definition": WORKFLOW.replace("order-paid", "other")}))
+        told = errors(
+            admin_client.post(page, {**fill(admin_client, page), "definition": WORKFLOW.replace("order-paid", "other")})
+        )
         assert "keeps its name" in told["definition"][0]
         again = errors(admin_client.post(list_of(Workflow, "add"), {"definition": WORKFLOW}))
         assert "edit that one" in again["definition"][0]
@@ -496,7 +552,11 @@ def test_a_template_with_a_mistake_says_so_at_its_field(admin_client: Client) ->
 
 
 def test_a_recipients_empty_fields_become_empty_values(admin_client: Client) -> None:
-    given = {**fill(admin_client, list_of(Recipient, "add")), "name": "ada", "addresses": '{"email": "ada@example.com"}'}
+    given = {
+        **fill(admin_client, list_of(Recipient, "add")),
+        "name": "ada",
+        "addresses": '{"email": "ada@example.com"}',
+    }
     given |= {"preferences": "", "quiet_hours": "", "topics": "on-call, second-line"}
     assert admin_client.post(list_of(Recipient, "add"), given).status_code == 302
     ada = Recipient.objects.get()
