@@ -77,7 +77,8 @@ def _one(body: bytes, reader: Reader) -> Incoming:
     _check_size(len(body))
     faults: list[Fault] = []
     event = reader(load(body), faults, "")
-    return _unless(faults, event)
+    _refuse(faults)
+    return event
 
 
 def _many(items: Any, reader: Reader) -> list[Incoming]:
@@ -91,7 +92,8 @@ def _many(items: Any, reader: Reader) -> list[Incoming]:
     events = [reader(item, faults, f"{index}.") for index, item in enumerate(items)]
     for index, item in enumerate(items):
         _check_size(len(orjson.dumps(item)), index)
-    return _unless(faults, events)
+    _refuse(faults)
+    return events
 
 
 def _check_size(size: int, index: int | None = None) -> None:
@@ -100,10 +102,9 @@ def _check_size(size: int, index: int | None = None) -> None:
         raise TooLarge(f"{which} has {size:,} bytes; at most {settings.EVENT_MAX_BYTES:,}.")
 
 
-def _unless(faults: list[Fault], result: Any) -> Any:
+def _refuse(faults: list[Fault]) -> None:
     if faults:
         raise BadRequest("This is not an event: " + "; ".join(f"{f.path}: {f.message}" for f in faults[:3]), faults)
-    return result
 
 
 def _plain(item: Any, faults: list[Fault], prefix: str) -> Incoming:
@@ -148,7 +149,8 @@ def _binary(media_type: str, headers: Mapping[str, str], body: bytes) -> Incomin
         else:
             item["data_base64"] = base64.b64encode(body).decode()
     event = _attributes(item, faults, "ce-")
-    return _unless(faults, event)
+    _refuse(faults)
+    return event
 
 
 def _text(body: bytes) -> str:
@@ -203,16 +205,23 @@ def _attributes(item: dict[str, Any], faults: list[Fault], prefix: str) -> Incom
 
 
 def _time(value: Any, fault: Callable[[str, str], None]) -> datetime | None:
-    if value is None:
-        return None
+    moment = rfc3339(value) if isinstance(value, str) else None
+    if moment is None and value is not None:
+        fault("time", f"must be {RFC3339}, not {str(value)[:50]!r}")
+    return moment
+
+
+RFC3339: Final = "an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z"
+
+
+def rfc3339(text: str) -> datetime | None:
+    """The time in UTC (PostgreSQL knows no offset of 16 hours); None when it is none."""
+    text = text.upper()
     try:
-        parsed = parse_datetime(value.upper()) if isinstance(value, str) and "T" in value.upper() else None
-        if parsed is not None and parsed.tzinfo is not None:
-            return parsed.astimezone(UTC)
+        moment = parse_datetime(text) if "T" in text else None
+        return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
     except (ValueError, OverflowError):
-        pass
-    fault("time", f"must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z, not {str(value)[:50]!r}")
-    return None
+        return None
 
 
 def _base64(value: Any, fault: Callable[[str, str], None]) -> str:

@@ -2,25 +2,86 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
 from events.models import Event
 
 
-class IncomingEvent(serializers.Serializer[None]):
-    """An event in plain JSON."""
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How a caller says who it is."""
 
-    type = serializers.CharField(max_length=200, help_text="The name of an event type.")
-    data = serializers.JSONField(required=False, help_text="What happened; checked against the type's schema.")
-    id = serializers.CharField(
-        max_length=200, required=False, help_text="The producer's id; an event counts once per source and id."
-    )
-    subject = serializers.CharField(max_length=500, required=False, allow_null=True)
-    time = serializers.DateTimeField(required=False, allow_null=True)
-    source = serializers.CharField(max_length=500, required=False, help_text="The key's source, or below it.")
-    dataschema = serializers.CharField(max_length=500, required=False, help_text="Picks a version of the schema.")
+    target_class = "events.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <api key>"}
+
+
+class WithBody(AutoSchema):
+    """Operations that are nothing without a body: what is not described by a serializer is optional otherwise."""
+
+    def _get_request_body(self, direction: str = "request") -> Any:
+        body = super()._get_request_body(direction)
+        return body and {**body, "required": True}
+
+
+_DATA = {"description": "What happened: any JSON; checked against the type's schema."}
+_TEXT = {"type": "string", "minLength": 1}
+_TIME = {"type": "string", "format": "date-time"}
+_OPTIONAL = {
+    "subject": {"type": "string", "maxLength": 500, "nullable": True},
+    "time": {**_TIME, "nullable": True},
+    "dataschema": {"type": "string", "maxLength": 500, "nullable": True, "description": "Picks a version of the schema."},
+    "data": _DATA,
+}
+
+# What is sent is read by events/cloudevents.py, not by a serializer; this is its description.
+PLAIN_EVENT: dict[str, Any] = {
+    "title": "Plain event",
+    "type": "object",
+    "required": ["type"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {**_TEXT, "maxLength": 200, "description": "The name of an event type."},
+        "id": {
+            "type": "string",
+            "maxLength": 200,
+            "nullable": True,
+            "description": "The producer's id: an event counts once per source and id. Made up where it is missing.",
+        },
+        "source": {
+            "type": "string",
+            "maxLength": 500,
+            "nullable": True,
+            "description": "The API key's source, or below it.",
+        },
+        **_OPTIONAL,
+    },
+}
+CLOUD_EVENT: dict[str, Any] = {
+    "title": "CloudEvent 1.0",
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "additionalProperties": True,
+    "properties": {
+        "specversion": {"type": "string", "enum": ["1.0"]},
+        "id": {**_TEXT, "maxLength": 200},
+        "source": {**_TEXT, "maxLength": 500, "description": "The API key's source, or below it."},
+        "type": {**_TEXT, "maxLength": 200, "description": "The name of an event type."},
+        "datacontenttype": {"type": "string"},
+        "data_base64": {"type": "string", "format": "byte", "description": "Instead of data, when that is binary."},
+        **_OPTIONAL,
+    },
+    "not": {"required": ["data", "data_base64"]},
+}
+
+
+def batch_of(event: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": event, "minItems": 1, "maxItems": 1000}
 
 
 class CloudEvent(serializers.Serializer[None]):
@@ -74,6 +135,12 @@ class EventSummary(serializers.ModelSerializer[Event]):
     class Meta:
         model = Event
         fields: ClassVar = ["uid", "id", "source", "type", "subject", "time", "received_at", "routed_at", "data"]
+
+
+class EventPage(serializers.Serializer[None]):
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = EventSummary(many=True)
 
 
 class AttemptTrace(serializers.Serializer[None]):

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
+from django.db.models.lookups import IContains
 from django.http import Http404
-from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer, extend_schema
 from rest_framework.exceptions import APIException
@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 from events import ingest, serializers
 from events.authentication import HasScope
 from events.catalogue import Key
-from events.cloudevents import BATCH, PLAIN, STRUCTURED, holds_nul, read
+from events.cloudevents import BATCH, PLAIN, RFC3339, STRUCTURED, holds_nul, read, rfc3339
 from events.models import Event, Scope
 from events.trace import trace
 from project import metrics
@@ -54,32 +54,33 @@ def answers(*statuses: int) -> dict[Any, Any]:
 
 
 STORED = PolymorphicProxySerializer(
-    "Stored", [serializers.StoredEvent, serializers.StoredBatch], resource_type_field_name=None
+    "Stored", [serializers.StoredEvent, serializers.StoredBatch], resource_type_field_name=None, many=False
 )
 
 
 class EventsView(APIView):
     """Send events, and list them."""
 
-    permission_classes: ClassVar = [HasScope]
-    scopes: ClassVar = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
+    schema = serializers.WithBody()
+    permission_classes = [HasScope]
+    scopes = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
 
     @extend_schema(
         summary="Send events",
         description="Plain JSON (one event, or an array of up to 1,000), or CloudEvents 1.0 in structured, binary or batch mode. "
         "Answers 202 only after PostgreSQL has committed; 200 when the event, or all of the batch, had been stored before.",
+        operation_id="send_events",
         request={
-            PLAIN: PolymorphicProxySerializer(
-                "Incoming",
-                [serializers.IncomingEvent, serializers.IncomingEvent(many=True)],
-                resource_type_field_name=None,
-            ),
-            STRUCTURED: serializers.CloudEvent,
-            BATCH: serializers.CloudEvent(many=True),
+            PLAIN: {"oneOf": [serializers.PLAIN_EVENT, serializers.batch_of(serializers.PLAIN_EVENT)]},
+            STRUCTURED: serializers.CLOUD_EVENT,
+            BATCH: serializers.batch_of(serializers.CLOUD_EVENT),
         },
         parameters=[
             OpenApiParameter(
-                "Idempotency-Key", str, OpenApiParameter.HEADER, description="Taken as the id where none is given."
+                "Idempotency-Key",
+                {"type": "string", "maxLength": 200},
+                OpenApiParameter.HEADER,
+                description="Taken as the id where none is given.",
             )
         ],
         responses={202: STORED, 200: STORED, **answers(400, 401, 403, 406, 413, 415, 422, 429, 503)},
@@ -94,8 +95,9 @@ class EventsView(APIView):
     def _accept(self, request: Request) -> Response:
         events, batch = read(request.content_type or "", _headers(request), body_of(request))
         key = cast(Key, request.auth)
-        if not batch and not events[0].id:
-            events[0].id = _idempotency_key(request)
+        idempotency_key = _idempotency_key(request)
+        if not batch:
+            events[0].id = events[0].id or idempotency_key
         stored = ingest.accept(events, source=key.source, rate_limit=key.rate_limit, batch=batch)
         told = [
             {"uid": str(e.uid), "id": e.id, "source": e.source, "type": e.type, "duplicate": e.duplicate}
@@ -108,6 +110,7 @@ class EventsView(APIView):
         return Response({"accepted": len(stored) - duplicates, "duplicates": duplicates, "events": told}, status=status)
 
     @extend_schema(
+        operation_id="list_events",
         summary="List events, newest first",
         parameters=[
             OpenApiParameter("type", str, description="A type; a trailing * stands for the rest."),
@@ -117,9 +120,11 @@ class EventsView(APIView):
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before."),
             OpenApiParameter("q", str, description="Words in the id, the subject or the data."),
             OpenApiParameter("cursor", str, description="From `next` or `previous`."),
-            OpenApiParameter("limit", int, description="Events a page: 50, at most 200."),
+            OpenApiParameter(
+                "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, description="Events a page."
+            ),
         ],
-        responses={200: serializers.EventSummary(many=True), **answers(400, 401, 403, 404, 406, 503)},
+        responses={200: serializers.EventPage, **answers(400, 401, 403, 406, 503)},
     )
     def get(self, request: Request) -> Response:
         pages = CursorPagination()
@@ -130,12 +135,18 @@ class EventsView(APIView):
 class EventView(APIView):
     """One event."""
 
-    permission_classes: ClassVar = [HasScope]
-    scopes: ClassVar = {"GET": Scope.EVENTS_READ}
-    renderer_classes: ClassVar = [JSONRenderer, CloudEventRenderer]
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
+    renderer_classes = [JSONRenderer, CloudEventRenderer]
 
     @extend_schema(
-        summary="An event, as a CloudEvent", responses={200: serializers.CloudEvent, **answers(401, 403, 404, 406, 503)}
+        operation_id="get_event",
+        summary="An event, as a CloudEvent",
+        responses={
+            (200, PLAIN): serializers.CloudEvent,
+            (200, STRUCTURED): serializers.CloudEvent,
+            **answers(401, 403, 404, 406, 503),
+        },
     )
     def get(self, request: Request, uid: UUID) -> Response:
         return Response(event_or_404(uid).envelope())
@@ -144,10 +155,11 @@ class EventView(APIView):
 class TraceView(APIView):
     """What became of an event."""
 
-    permission_classes: ClassVar = [HasScope]
-    scopes: ClassVar = {"GET": Scope.EVENTS_READ}
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
 
     @extend_schema(
+        operation_id="trace_event",
         summary="What became of an event: verdicts, runs, steps, deliveries, attempts",
         responses={200: serializers.Trace, **answers(401, 403, 404, 406, 503)},
     )
@@ -218,21 +230,18 @@ def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
     if len(words) > MOST_WORDS:
         raise BadRequest("q has too many words.", [Fault("q", f"at most {MOST_WORDS} words")])
     for word in words:
-        text = events.annotate(text=Cast("data", TextField()))
-        events = text.filter(Q(text__icontains=word) | Q(event_id__icontains=word) | Q(subject__icontains=word))
+        in_data = Cast("data", TextField())
+        events = events.filter(
+            Q(IContains(in_data, Value(word))) | Q(event_id__icontains=word) | Q(subject__icontains=word)
+        )
     return events
 
 
 def _moment(parameters: Mapping[str, str], name: str) -> datetime | None:
     given = parameters.get(name)
-    if not given:
+    if given is None:
         return None
-    try:
-        parsed = parse_datetime(given)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.tzinfo is None:
-        raise BadRequest(
-            f"{name} is not a time.", [Fault(name, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")]
-        )
-    return parsed
+    moment = rfc3339(given)
+    if moment is None:
+        raise BadRequest(f"{name} is not a time.", [Fault(name, f"must be {RFC3339}")])
+    return moment
