@@ -51,9 +51,9 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[li
     """
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.strip().lower()
-    if charset := re.search(r"charset=\"?([\w-]+)", parameters, re.IGNORECASE):
-        if charset[1].lower() not in ("utf-8", "us-ascii"):
-            raise UnsupportedType(f"The charset is {charset[1]}; JSON is sent in UTF-8.")
+    charset = re.search(r"charset=\"?([\w-]+)", parameters, re.IGNORECASE)
+    if charset and charset[1].lower() not in ("utf-8", "us-ascii"):
+        raise UnsupportedType(f"The charset is {charset[1]}; JSON is sent in UTF-8.")
     if media_type == BATCH:
         return _many(load(body), _structured), True
     if media_type == STRUCTURED:
@@ -65,8 +65,8 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[li
             return _many(load(body), _plain), True
         return [_one(body, _plain)], False
     raise UnsupportedType(
-        f"The content type is {media_type or 'missing'}; send {PLAIN}, {STRUCTURED}, {BATCH}, or CloudEvents binary mode "
-        "(ce-* headers)."
+        f"The content type is {media_type or 'missing'}; send {PLAIN}, {STRUCTURED}, {BATCH}, "
+        "or CloudEvents binary mode (ce-* headers)."
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -137,17 +136,15 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
     if len(new) == len(events):
         return [Stored(uid, e.id, e.source, e.type, duplicate=False) for uid, e in zip(uids, events, strict=True)]
     first = _first_ones(events)
-    return [
-        Stored(*first[event.source, event.id], duplicate=first[event.source, event.id][0] != uid)
-        for uid, event in zip(uids, events, strict=True)
-    ]
+    kept = ((uid, first[event.source, event.id]) for uid, event in zip(uids, events, strict=True))
+    return [replace(stored, duplicate=stored.uid != uid) for uid, stored in kept]
 
 
 def _insert(rows: str) -> set[UUID]:
     """Store the rows that are not there yet; returns their uids."""
     # Django would ask before each request's first statement whether the connection lives: a second round trip for every
     # event. Here a dead one may be found by its use, because doing it again does no harm.
-    connection.health_check_done = True
+    connection.health_check_done = True  # type: ignore[attr-defined]  # django-stubs does not know it
     try:
         return _execute(rows)
     except (OperationalError, InterfaceError):
@@ -165,7 +162,8 @@ def _execute(rows: str) -> set[UUID]:
 
 
 _INSERT = """
-INSERT INTO events_event (uid, source, event_id, type, subject, time, dataschema, data, extensions, verdicts, attempts, error, due_at)
+INSERT INTO events_event
+    (uid, source, event_id, type, subject, time, dataschema, data, extensions, verdicts, attempts, error, due_at)
 SELECT uid, source, event_id, type, subject, time, dataschema, data, extensions, '[]', 0, '', now()
 FROM jsonb_to_recordset(%s::jsonb) AS sent (uid uuid, source text, event_id text, type text, subject text,
     time timestamptz, dataschema text, data jsonb, extensions jsonb)
@@ -174,7 +172,7 @@ RETURNING uid
 """
 
 
-def _first_ones(events: Sequence[Incoming]) -> dict[tuple[str, str], tuple[Any, ...]]:
+def _first_ones(events: Sequence[Incoming]) -> dict[tuple[str, str], Stored]:
     """What is stored under these (source, id) pairs."""
     with connection.cursor() as cursor:
         # A new statement, so that it sees what a request that was faster has committed meanwhile.
@@ -183,6 +181,5 @@ def _first_ones(events: Sequence[Incoming]) -> dict[tuple[str, str], tuple[Any, 
             "ON source = s AND event_id = i",
             [[event.source for event in events], [event.id for event in events]],
         )
-        return {
-            (source, event_id): (uid, event_id, source, type_) for uid, event_id, source, type_ in cursor.fetchall()
-        }
+        rows = cursor.fetchall()
+    return {(source, id_): Stored(uid, id_, source, type_, duplicate=True) for uid, id_, source, type_ in rows}

@@ -83,7 +83,8 @@ class _Lazy:
     """The event's context, built when the first filter asks for it: most events meet rules without one."""
 
     def __init__(self, envelope: dict[str, Any]) -> None:
-        self._envelope, self._context = envelope, None
+        self._envelope = envelope
+        self._context: Context | None = None
 
     def get(self) -> Context:
         if self._context is None:

@@ -201,7 +201,7 @@ class CursorPagination(pagination.CursorPagination):
             )
         return int(given)
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         try:
             return super().paginate_queryset(queryset, request, view)
         except (exceptions.NotFound, ValidationError, ValueError) as error:  # not what we gave out, or of another list

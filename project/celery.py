@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.fixups.django import DjangoWorkerFixup
+from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # celery-types lacks it
 from celery.signals import heartbeat_sent
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
@@ -20,7 +20,7 @@ def _close_old_connections(self: DjangoWorkerFixup, **kwargs: Any) -> None:
 
 # Celery closes the database connection around every task (146 tasks/s instead of 917) and ignores CONN_MAX_AGE. Django's
 # own rule keeps a healthy connection and drops a dead one; tests/project/test_celery.py counts sessions per 1,000 tasks.
-DjangoWorkerFixup.close_database = _close_old_connections  # type: ignore[method-assign]
+DjangoWorkerFixup.close_database = _close_old_connections
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, Self, TypeVar
 
 from django.db import connection, models
@@ -44,12 +43,12 @@ class DueQuerySet(models.QuerySet[M]):
                 -- Materialized: a plan that asked again for every row would take more than the limit.
                 WITH due AS MATERIALIZED (SELECT {pk} AS taken FROM {table} WHERE due_at <= now()
                                           ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
-                UPDATE {table} SET due_at = now() + %s, attempts = attempts + 1 FROM due WHERE {pk} = taken
+                UPDATE {table} SET due_at = now() + make_interval(secs => %s), attempts = attempts + 1 FROM due WHERE {pk} = taken
                 RETURNING {pk}, attempts
                 """,
-                [limit, timedelta(seconds=seconds)],
+                [limit, seconds],
             )
-            return cursor.fetchall()
+            return [(key, attempt) for key, attempt in cursor.fetchall()]
 
     def still_mine(self, pk: Any, attempt: int) -> Self:
         """The row, unless its lease ran out and somebody else took it: the fence for recording an outcome."""

@@ -27,7 +27,7 @@ DEBUG = env.bool("DEBUG", False)
 
 def required(name: str, remedy: str) -> str:
     """The variable's value; without it, an error that says how to get one."""
-    value = env.str(name, "")
+    value: str = env.str(name, "")
     if not value:
         raise ImproperlyConfigured(f"{name} is not set. {remedy}")
     return value

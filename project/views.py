@@ -33,8 +33,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
 class Nowhere(APIView):
     """Any other address of the API: a problem in JSON, not Django's page."""
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = []
+    authentication_classes = []
+    permission_classes = []
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
