@@ -115,14 +115,15 @@ class SubscriptionKind(RowKind):
         except ValidationError as error:
             wrong["workflow"] = error
             del values["workflow"]
+        try:
+            _sources(data)
+        except ValidationError as error:
+            wrong["sources"] = error
         return values
 
     @classmethod
     def relate(cls, row: Subscription, data: Mapping[str, Json]) -> None:
-        try:
-            sources = [one_of(Source, name, "source") for name in data["sources"]]
-        except ValidationError as error:
-            raise ValidationError({"sources": error}) from error
+        sources = _sources(data)
         if set(row.sources.all()) != set(sources):
             row.sources.set(sources)
 
@@ -134,3 +135,8 @@ class SubscriptionKind(RowKind):
     @classmethod
     def facts(cls, row: Subscription) -> str:
         return "runs" if Run.objects.filter(workflow=row.workflow, trigger=row.name).exists() else ""
+
+
+def _sources(data: Mapping[str, Json]) -> list[Source]:
+    """The subscription's sources. Raises ValidationError for a name that there is none of."""
+    return [one_of(Source, name, "source") for name in data["sources"]]

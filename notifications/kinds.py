@@ -38,7 +38,9 @@ class ChannelKind(RowKind):
     def prepare(cls, all_data: Sequence[Mapping[str, Json]]) -> None:
         # So that being the default can pass from one channel to another, in whatever order they stand.
         others = [data["name"] for data in all_data if not data.get("default")]
-        Channel.objects.filter(default=True, name__in=others).update(default=False)
+        for channel in Channel.objects.filter(default=True, name__in=others):
+            channel.default = False
+            channel.save(update_fields=["default"])
 
     @classmethod
     def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:

@@ -92,13 +92,14 @@ def apply(found: Sequence[Written], *, prune: bool = False, dry_run: bool = Fals
     """
     problems, good = _identified(found)
     with transaction.atomic():
+        before = {id(written): _Snapshot.of(_kind(written), written.name) for written in good}
         changes = []
         for written in _ordered(good, problems):
-            before = len(problems)
+            count = len(problems)
             problems += [Problem(written.file, *problem) for problem in _kind(written).problems(written)]
-            if len(problems) == before:
-                changes += _applied(written, problems)
-            if len(problems) > before:
+            if len(problems) == count:
+                changes += _applied(written, before[id(written)], problems)
+            if len(problems) > count:
                 _stand_in(written)
         if prune and not problems:
             changes += _pruned(good, problems)
@@ -140,8 +141,9 @@ def _identified(found: Sequence[Written]) -> tuple[list[Problem], list[Written]]
     places: dict[tuple[str, str], Written] = {}
     for written in found:
         data = written.document.data
-        if message := _wrong_head(data):
-            problems.append(Problem(written.file, written.line(("kind",) if isinstance(data, dict) else ()), message))
+        field, message = _wrong_head(data)
+        if message:
+            problems.append(Problem(written.file, written.line((field,)), message))
             continue
         first = places.setdefault((data["kind"], data["name"]), written)
         if first is not written:
@@ -152,18 +154,17 @@ def _identified(found: Sequence[Written]) -> tuple[list[Problem], list[Written]]
     return problems, good
 
 
-def _wrong_head(data: Any) -> str:
+def _wrong_head(data: Any) -> tuple[str, str]:
+    """What is wrong with a document's kind or name: the field and the message; nothing when both are right."""
     if not isinstance(data, dict) or "kind" not in data:
-        return f"a document is a map with kind, name and more; the kinds are {', '.join(kinds.names())}"
+        return "", f"a document is a map with kind, name and more; the kinds are {', '.join(kinds.names())}"
     if not isinstance(data["kind"], str) or data["kind"] not in kinds:
-        return unknown("kind", str(data["kind"]), kinds.names())
-    if not isinstance(data.get("name"), str) or not data["name"]:
-        return (
-            f"{data['kind']}: name: should be text, not {shown(data.get('name'))}"
-            if "name" in data
-            else "name: this field is required"
-        )
-    return ""
+        return "kind", unknown("kind", str(data["kind"]), kinds.names())
+    if "name" not in data:
+        return "", "name: this field is required"
+    if not isinstance(data["name"], str) or not data["name"]:
+        return "name", f"name: should be text, not {shown(data['name'])}"
+    return "", ""
 
 
 def _kind(written: Written) -> type[Kind]:
@@ -197,20 +198,31 @@ def _ordered(good: Sequence[Written], problems: list[Problem]) -> Iterator[Writt
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _applied(written: Written, problems: list[Problem]) -> list[Change]:
+@dataclass(frozen=True)
+class _Snapshot:
+    """What a row says, or that there is none."""
+
+    state: Any = None
+    text: str = ""
+
+    @classmethod
+    def of(cls, kind: type[Kind], name: str) -> _Snapshot:
+        row = kind.find(name)
+        return cls() if row is None else cls(kind.state(row), kind.text(row, masked))
+
+
+def _applied(written: Written, before: _Snapshot, problems: list[Problem]) -> list[Change]:
     kind = _kind(written)
-    before = kind.find(written.name)
-    state, text = (kind.state(before), kind.text(before, masked)) if before is not None else (None, "")
     try:
         with transaction.atomic():
-            kind.write(before, written)
+            kind.write(kind.find(written.name), written)
     except Refused as error:
         problems += [Problem(written.file, line, message) for line, message in error.problems]
         return []
-    after = kind.find(written.name)
-    changed = Outcome.UNCHANGED if kind.state(after) == state else Outcome.CHANGED
-    outcome = Outcome.CREATED if before is None else changed
-    return [Change(kind.name, written.name, outcome, _difference(text, kind.text(after, masked)))]
+    after = _Snapshot.of(kind, written.name)
+    changed = Outcome.UNCHANGED if after.state == before.state else Outcome.CHANGED
+    outcome = Outcome.CREATED if before.state is None else changed
+    return [Change(kind.name, written.name, outcome, _difference(before.text, after.text))]
 
 
 def _stand_in(written: Written) -> None:

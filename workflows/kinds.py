@@ -33,20 +33,12 @@ class WorkflowKind(Kind):
     @classmethod
     def write(cls, row: Workflow | None, written: Written) -> None:
         try:
-            publish(_definition(written))
+            version, _ = publish(_definition(written))
         except DefinitionError as error:
-            raise Refused(
-                [
-                    (
-                        written.first_line + problem.line - 1,
-                        f"{problem.path + ': ' if problem.path else ''}{problem.message}",
-                    )
-                    for problem in error.problems
-                ]
-            ) from error
-        Workflow.objects.filter(name=written.name).exclude(enabled=written.data.get("enabled", True)).update(
-            enabled=written.data.get("enabled", True)
-        )
+            raise Refused([_placed(written, problem) for problem in error.problems]) from error
+        enabled = written.data.get("enabled", True)
+        if version.workflow.enabled != enabled:
+            Workflow.objects.filter(pk=version.workflow_id).update(enabled=enabled)
 
     @classmethod
     def state(cls, row: Workflow) -> dict[str, Json]:

@@ -20,7 +20,9 @@ def _shop() -> None:
 
 
 def test_an_event_is_stored_and_its_trace_named(capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("send", "order.paid", "--data", '{"amount": 1}', "--source", "shop/eu", "--subject", "A-1", "--id", "7")
+    call_command(
+        "send", "order.paid", "--data", '{"amount": 1}', "--source", "shop/eu", "--subject", "A-1", "--id", "7"
+    )
     event = Event.objects.get()
     assert (event.source, event.subject, event.event_id, event.data) == ("/shop/eu", "A-1", "7", {"amount": 1})
     assert event.due_at is not None

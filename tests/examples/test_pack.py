@@ -1,21 +1,71 @@
-"""The example pack loads as it is, and its payloads are what its schemas and filters expect."""
+"""The example pack loads as it is, and its payloads are what its schemas, filters and templates expect."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.core.management import call_command
 
-from events.models import EventType
+from events.models import EventType, Subscription
 from events.schemas import Validator
+from examples.demo import PAYLOADS, STORIES, Story
+from notifications.models import Template
+from notifications.rendering import PARTS, in_language, render
 from project.apply import Outcome, apply, read_files
-
-EXAMPLES = Path("examples")
+from project.expressions import compile_expression, make_context
 
 pytestmark = pytest.mark.django_db
 
 
-def test_the_pack_is_applied_and_the_second_time_changes_nothing() -> None:
-    found = read_files([EXAMPLES])
-    assert {change.outcome for change in apply(found)} == {Outcome.CREATED}
-    assert {change.outcome for change in apply(found)} == {Outcome.UNCHANGED}
+@pytest.fixture(autouse=True)
+def _applied() -> None:
+    assert {change.outcome for change in apply(read_files([Path("examples")]))} == {Outcome.CREATED}
+
+
+def event_of(story: Story) -> dict[str, Any]:
+    data = json.loads((PAYLOADS / story.payload).read_text())
+    return {"id": "1", "type": story.type, "subject": story.subject, "source": "/local", "data": data}
+
+
+def test_applying_it_again_changes_nothing() -> None:
+    assert {change.outcome for change in apply(read_files([Path("examples")]))} == {Outcome.UNCHANGED}
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.type)
+def test_the_payload_passes_its_schema(story: Story) -> None:
+    schema = EventType.objects.get(name=story.type).schemas.get().schema
+    assert Validator(schema).faults(event_of(story)["data"], "data") == []
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.type)
+def test_one_subscription_matches_and_the_others_say_why_not(story: Story) -> None:
+    context = make_context(event=event_of(story))
+    asked = [row for row in Subscription.objects.all() if row.types[0].split(".")[0] == story.type.split(".")[0]]
+    verdicts = {row.name: compile_expression(row.filter, ["event"]).explain(context).outcome for row in asked}
+    assert verdicts.pop(story.subscription) == "matched"
+    assert set(verdicts.values()) == {"filtered"}
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.type)
+def test_the_messages_say_what_happened(story: Story, language: str) -> None:
+    [version] = Subscription.objects.get(name=story.subscription).workflow.versions.all()
+    [template_name] = [step["with"]["template"] for step in version.definition["steps"] if step["action"] == "notify"]
+    template = Template.objects.get(name=template_name)
+    sources = {part: getattr(template, part) for part in PARTS}
+    parts = render(template.name, in_language(sources, template.languages, language), PARTS, {"event": event_of(story)})
+    assert set(parts) == set(PARTS)
+    assert (
+        parts["subject"] != render(template.name, sources, ["subject"], {"event": event_of(story)})["subject"]
+        or language == "en"
+    )
+    assert "\n\n\n" not in parts["text"]
+
+
+def test_an_order_without_its_optional_fields_can_be_told() -> None:
+    template = Template.objects.get(name="order-paid")
+    event = {"type": "order.paid", "id": "1", "data": {"order_id": "A-1", "amount": 120}}
+    sources = {part: getattr(template, part) for part in PARTS}
+    parts = render("order-paid", sources, PARTS, {"event": event})
+    assert parts["text"] == "A customer paid 120 EUR\nfor the order A-1.\n"
+    assert "<table" not in parts["html"]

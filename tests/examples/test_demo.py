@@ -1,0 +1,65 @@
+"""`manage.py demo` against a whole stack: three stories that end in delivered mail and chat, or a reason."""
+
+import subprocess
+
+import pytest
+
+from events.models import ApiKey, Scope, Source
+from examples.demo import STORIES
+from examples.ops.models import Incident, Order
+from tests.live import Live
+from tests.sinks import HttpSink, SmtpSink
+from workflows.models import Record
+
+pytestmark = pytest.mark.flow
+
+
+@pytest.fixture
+def stack(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Live:
+    live.environment |= {
+        "EMAIL_URL": smtp_sink.url,
+        "INBOX_SLACK_URL": http_sink.url("/slack"),
+        "NO_COLOR": "1",
+    }
+    live.start("web", "worker", "sender", "clock")
+    live.manage("apply", "examples")
+    _, live.environment["CARILLON_API_KEY"] = ApiKey.issue(Source.objects.get(name="local"), "demo", list(Scope.values))
+    live.wait_ready()
+    return live
+
+
+def test_the_demo_tells_three_stories_to_their_end(stack: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> None:
+    told = stack.manage("demo")
+    assert told.endswith("All three stories ended in delivered mail and chat.\n")
+    for story in STORIES:
+        assert f"✔ {story.subscription} matched" in told
+    assert '· recovered-workflow-runs filtered: event.data.workflow_run.conclusion == "success" is false' in told
+    assert "✔ record (database.upsert) ops.Order order_id A-1001: added" in told
+    assert "✔ ops-mail to care@example.com: delivered" in told
+    assert "✔ ops-chat: delivered" in told
+
+    assert Incident.objects.get().status == "failed"
+    assert Order.objects.get().customer == "Ada"
+    assert Record.objects.get().value["alerts"] == 2
+    assert len(http_sink.wait_for(3, "/slack")) == 3
+    assert {to for mail in smtp_sink.mails for to in mail.recipients} == {"ada@example.com", "care@example.com"}
+
+
+def test_the_demo_says_what_did_not_happen(stack: Live, smtp_sink: SmtpSink) -> None:
+    smtp_sink.stop()
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        stack.manage("demo", "--seconds", "2")
+    assert caught.value.returncode == 1
+    assert "An order was paid: the mail by ops-mail is pending: " in caught.value.stderr
+    assert "`manage.py doctor`" in caught.value.stderr
+
+
+def test_the_demo_needs_a_stack(live: Live) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        live.manage("demo")
+    assert "No running stack was found: CARILLON_URL and CARILLON_API_KEY" in caught.value.stderr
+    live.environment["CARILLON_API_KEY"] = "x"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        live.manage("demo")
+    assert "does not answer" in caught.value.stderr
+    assert "Is `make run` running?" in caught.value.stderr
