@@ -23,9 +23,9 @@ from notifications.models import Delivery, DeliveryState, Priority, Recipient
 from notifications.preferences import quiet_until, wants
 from notifications.rendering import PARTS, RenderError, in_language, render
 from project.identifiers import new_uid
+from project.names import MOST_SHOWN, unknown
 
 DEDUPE_WINDOW: Final = timedelta(hours=1)
-NAMES_LISTED: Final = 20  # in an error, at most
 
 
 class ComposeError(ValueError):
@@ -152,14 +152,13 @@ class _Recipients:
 
     def named(self, name: str) -> Recipient:
         if name not in self.by_name:
-            there_are = Recipient.objects.values_list("name", flat=True)[:NAMES_LISTED]
-            raise ComposeError(f'unknown recipient "{name}"; {_known("recipients", there_are)}')
+            raise ComposeError(unknown("recipient", name, list(Recipient.objects.values_list("name", flat=True))))
         return self.by_name[name]
 
     def with_topic(self, topic: str) -> Sequence[Recipient]:
         if topic not in self.by_topic:
             there_are = sorted({name for names in Recipient.objects.values_list("topics", flat=True) for name in names})
-            raise ComposeError(f'no recipient has the topic "{topic}"; {_known("topics", there_are[:NAMES_LISTED])}')
+            raise ComposeError(unknown("topic", topic, there_are))
         return self.by_topic[topic]
 
 
@@ -189,10 +188,7 @@ def _resolve(name: str, request: Request, known: Catalogue, recipients: _Recipie
         return [_address(_kind_of(name), name, request, known)]
     if prefix in channel_types:
         return [_address(prefix, rest, request, known)]
-    raise ComposeError(
-        f'"{name}" is no target; write channel:NAME, recipient:NAME, topic:NAME, or an address like '
-        f"{', '.join(f'{kind}:…' for kind in _kinds_with_addresses())}"
-    )
+    raise ComposeError(_no_target(name))
 
 
 def _own(channel: LiveChannel) -> Target:
@@ -235,6 +231,8 @@ def _at(recipient: Recipient, channel: LiveChannel) -> Target:
 
 
 def _address(kind: str, address: str, request: Request, known: Catalogue) -> Target:
+    if channel_types[kind].address is None:
+        raise ComposeError(f"a channel of type {kind} knows itself where to go; write channel:NAME")
     channel = _channel(request.channel, known) if request.channel else known.defaults.get(kind)
     if channel is None:
         raise ComposeError(
@@ -243,8 +241,6 @@ def _address(kind: str, address: str, request: Request, known: Catalogue) -> Tar
         )
     if channel.kind != kind:
         raise ComposeError(f"channel {channel.name} is of type {channel.kind} and cannot carry {kind}:{address}")
-    if channel_types[kind].address is None:
-        raise ComposeError(f"a channel of type {kind} knows itself where to go; write channel:NAME")
     if channel.type is None:
         return Target(channel, address, refused=channel.problem)
     try:
@@ -259,9 +255,14 @@ def _kind_of(address: str) -> str:
         raise ComposeError(
             f'"{address}" could be an address for {" and ".join(kinds)}; write for example {kinds[0]}:{address}'
             if kinds
-            else f'"{address}" is no target; write channel:NAME, recipient:NAME, topic:NAME or KIND:ADDRESS'
+            else _no_target(address)
         )
     return kinds[0]
+
+
+def _no_target(name: str) -> str:
+    addresses = ", ".join(f"{kind}:ADDRESS" for kind in _kinds_with_addresses())
+    return f'"{name}" is no target; write channel:NAME, recipient:NAME, topic:NAME, or {addresses}'
 
 
 def _kinds_with_addresses() -> list[str]:
@@ -278,7 +279,7 @@ def _is_address(kind: str, address: str) -> bool:
 
 def _channel(name: str, known: Catalogue) -> LiveChannel:
     if name not in known.channels:
-        raise ComposeError(f'unknown channel "{name}"; {_known("channels", known.channels)}')
+        raise ComposeError(unknown("channel", name, sorted(known.channels)))
     return known.channels[name]
 
 
@@ -308,9 +309,9 @@ def _stand_in(channel: LiveChannel, recipient: Recipient | None, known: Catalogu
 
 def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: datetime) -> list[Delivery]:
     if request.priority not in Priority.values:
-        raise ComposeError(f'unknown priority "{request.priority}"; known: {", ".join(Priority.values)}')
+        raise ComposeError(unknown("priority", request.priority, Priority.values))
     if request.template and request.template not in known.templates:
-        raise ComposeError(f'unknown template "{request.template}"; {_known("templates", known.templates)}')
+        raise ComposeError(unknown("template", request.template, sorted(known.templates)))
     words = _Words(request, known)
     drafts = []
     for target in targets:
@@ -443,7 +444,7 @@ class _Words:
         if template is None:
             raise ComposeError(
                 f"channel {channel.name} ({channel.kind}) sends text, so it needs a template; "
-                f"{_known('templates', self._known.templates)}"
+                f"known: {', '.join(sorted(self._known.templates)[:MOST_SHOWN]) or 'none'}"
             )
         sources = in_language(template.sources, template.languages, language)
         from_html = "text" in parts and not sources.get("text")
@@ -471,8 +472,3 @@ def _readable(message: Mapping[str, Any], target: Target) -> dict[str, Any]:
         "subject": message["type"],
         "text": json.dumps(message.get("data"), indent=2, ensure_ascii=False),
     }
-
-
-def _known(what: str, names: Iterable[str]) -> str:
-    listed = sorted(names)
-    return f"{what}: {', '.join(listed[:NAMES_LISTED])}" if listed else f"there are no {what} yet"

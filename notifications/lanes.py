@@ -7,6 +7,7 @@ each further failure doubles the time up to LONGEST_HOLD. One success ends all t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,14 +32,13 @@ def share(free: int, wants: Sequence[int]) -> list[int]:
     ([2, 4, 4], [1, 1, 0], [1, 2])
     """
     given = [0] * len(wants)
-    open_lanes = [lane for lane, want in enumerate(wants) if want > 0]
-    while free > 0 and open_lanes:
-        each, rest = divmod(free, len(open_lanes))
-        for position, lane in enumerate(open_lanes):
-            slots = min(each + (position < rest), wants[lane] - given[lane])
-            given[lane] += slots
-            free -= slots
-        open_lanes = [lane for lane in open_lanes if given[lane] < wants[lane]]
+    lanes = [lane for lane, want in enumerate(wants) if want > 0]
+    if free < len(lanes):
+        lanes = lanes[:free]
+    lanes.sort(key=lambda lane: wants[lane])  # what the modest ones leave is divided between the others
+    for position, lane in enumerate(lanes):
+        given[lane] = min(wants[lane], math.ceil(free / (len(lanes) - position)))
+        free -= given[lane]
     return given
 
 

@@ -140,7 +140,7 @@ class Template(models.Model):
     subject = models.TextField(blank=True)
     text = models.TextField(blank=True)
     html = models.TextField(blank=True, help_text="For mail. Values are escaped by themselves.")
-    languages = models.JSONField(default=dict, blank=True)
+    languages = JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -163,14 +163,14 @@ class Recipient(models.Model):
 
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
-    addresses = models.JSONField(default=dict, blank=True, help_text='One per kind of channel: {"email": "ada@example.com"}')
+    addresses = JSONField(default=dict, blank=True, help_text='One per kind of channel: {"email": "ada@example.com"}')
     language = models.CharField(max_length=20, default="en")
     time_zone = models.CharField(max_length=60, default="UTC")
     topics = ArrayField(models.CharField(max_length=100), default=list, blank=True)
-    preferences = models.JSONField(
+    preferences = JSONField(
         default=dict, blank=True, help_text='What not to send: {"marketing": {"email": false}}, per category and kind.'
     )
-    quiet_hours = models.JSONField(
+    quiet_hours = JSONField(
         default=dict, blank=True, help_text='{"from": "22:00", "to": "07:00"} in their time zone; priority critical overrides.'
     )
     enabled = models.BooleanField(default=True)

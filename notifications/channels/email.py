@@ -68,6 +68,8 @@ class Email(ChannelType):
         return self.to or None
 
     async def send(self, outgoing: Outgoing, transport: Transport) -> Receipt:
+        if not outgoing.to:
+            raise SendError("there is no address to send it to", permanent=True, hold=False)
         pool = transport.keep(("email", outgoing.channel), MailPool)
         try:
             return await pool.post(self._message(outgoing))

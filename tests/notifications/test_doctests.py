@@ -1,0 +1,16 @@
+"""The examples in the docstrings hold."""
+
+import doctest
+from types import ModuleType
+
+import pytest
+
+from notifications import lanes, preferences, rendering
+from notifications.channels import slack
+
+
+@pytest.mark.parametrize("module", [lanes, preferences, rendering, slack], ids=lambda module: module.__name__)
+def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
