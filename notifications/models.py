@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final
 from zoneinfo import available_timezones
@@ -87,7 +87,7 @@ class Channel(models.Model):
         if problems := by_field(self._problems()):
             raise ValidationError(problems)
 
-    def validate_constraints(self, exclude: set[str] | None = None) -> None:
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         others = Channel.objects.filter(type=self.type, default=True).exclude(pk=self.pk)
         if self.default and (other := others.first()):  # said better than by the constraint
             raise ValidationError({"default": f"The default channel of the type {self.type} is {other}; there is one."})
@@ -194,8 +194,10 @@ class Recipient(models.Model):
         if self.time_zone not in available_timezones():
             yield "time_zone", _not_a_zone(self.time_zone)
         for topic in self.topics:
-            if not slug.regex.match(topic):
-                yield "topics", f'"{topic}": {slug.message}'
+            try:
+                slug(topic)
+            except ValidationError as error:
+                yield "topics", f'"{topic}": {error.message}'
         yield from self._preference_problems()
         yield from self._quiet_problems()
 

@@ -90,6 +90,8 @@ class EncryptedJSONField(EncryptedTextField):
     """A JSON value that is stored as a Fernet token; None is stored as NULL."""
 
     empty_strings_allowed = False
+    _pyi_private_set_type: Any  # what django-stubs takes for the type of the model's attribute
+    _pyi_private_get_type: Any
 
     def get_prep_value(self, value: Any) -> Any:
         return None if value is None else super().get_prep_value(json.dumps(value, ensure_ascii=False))
