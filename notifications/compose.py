@@ -26,6 +26,7 @@ from project.identifiers import new_uid
 from project.names import MOST_SHOWN, unknown
 
 DEDUPE_WINDOW: Final = timedelta(hours=1)
+PRIORITIES: Final = frozenset(Priority.values)  # made once: Django makes the list anew whenever it is asked
 
 
 class ComposeError(ValueError):
@@ -308,7 +309,7 @@ def _stand_in(channel: LiveChannel, recipient: Recipient | None, known: Catalogu
 
 
 def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: datetime) -> list[Delivery]:
-    if request.priority not in Priority.values:
+    if request.priority not in PRIORITIES:
         raise ComposeError(unknown("priority", request.priority, Priority.values))
     if request.template and request.template not in known.templates:
         raise ComposeError(unknown("template", request.template, sorted(known.templates)))

@@ -16,7 +16,7 @@ from notifications.lanes import Health
 from project.due import DueQuerySet
 
 if TYPE_CHECKING:
-    from notifications.models import Delivery
+    from notifications.models import Channel, Delivery  # noqa: F401  named in strings
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,10 @@ def test_a_mail_without_html_is_plain(mail_server: SmtpSink) -> None:
 
 @pytest.mark.parametrize("field", ["subject", "to"])
 def test_no_value_can_add_a_header(mail_server: SmtpSink, field: str) -> None:
-    error = refusal(Email(), replace(MESSAGE, **{field: "x@example.com\nBcc: all@example.com"}))
+    injected = "x@example.com\nBcc: all@example.com"
+    error = refusal(
+        Email(), replace(MESSAGE, subject=injected) if field == "subject" else replace(MESSAGE, to=injected)
+    )
     assert error.permanent
     assert not error.hold
     assert mail_server.mails == []
@@ -117,7 +120,12 @@ def send_all(*messages: Outgoing, between: Any = None) -> None:
 def test_many_mails_share_a_few_connections(mail_server: SmtpSink, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
     connect = smtplib.SMTP.connect
-    monkeypatch.setattr(smtplib.SMTP, "connect", lambda *args, **kw: (opened.append(1), connect(*args, **kw))[1])
+
+    def count(*args: Any, **options: Any) -> Any:
+        opened.append(1)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(smtplib.SMTP, "connect", count)
     send_all(*[MESSAGE] * 20)
     assert len(mail_server.mails) == 20
     assert 1 <= len(opened) <= THREADS
