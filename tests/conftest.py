@@ -37,6 +37,12 @@ def _empty_filled_tables(self: TransactionTestCase) -> None:
 TransactionTestCase._fixture_teardown = _empty_filled_tables  # type: ignore[attr-defined]
 
 
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """The whole server is thrown away; dropping the database first would only stumble over a thread still connected."""
+    return True
+
+
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """The session's Valkey, empty before and after the test."""
