@@ -1,0 +1,70 @@
+"""The reference of configuration and commands says what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+
+from notifications.channels import channel_types
+from project.apply import Outcome, apply, read_files
+from project.kinds import RowKind, kinds
+from workflows.definition import Definition
+
+CONFIGURATION = Path("docs/reference/configuration.md").read_text()
+COMMANDS = Path("docs/reference/commands.md").read_text()
+OURS = ("project", "events", "workflows", "notifications", "examples")
+
+
+def section(title: str) -> str:
+    return CONFIGURATION.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", kinds.names())
+def test_every_field_of_a_kind_is_described(name: str) -> None:
+    kind = kinds[name]
+    spec = kind.spec if issubclass(kind, RowKind) else Definition
+    fields = {field.alias or python for python, field in spec.model_fields.items()} - {"kind"}
+    described = {
+        field
+        for row in re.findall(r"^\| (`.*?) \|", section(name), re.MULTILINE)
+        for field in re.findall(r"`(\w+)`", row)
+    }
+    assert fields - described == set()
+    assert described - fields - set(channel_types.names()) <= {"enabled"}
+
+
+def test_every_setting_of_a_channel_type_is_described() -> None:
+    for name, channel_type in channel_types.items():
+        [row] = re.findall(rf"^\| `{name}` \|.*$", section("Channel"), re.MULTILINE)
+        assert [setting for setting in channel_type.model_fields if f"`{setting}`" not in row] == []
+
+
+@pytest.mark.django_db
+def test_the_documents_of_the_reference_can_be_applied(tmp_path: Path) -> None:
+    file = tmp_path / "reference.yaml"
+    file.write_text("---\n".join(re.findall(r"```yaml\n(.*?)```", CONFIGURATION, re.DOTALL)))
+    changes = apply(read_files([file]))
+    assert {change.kind for change in changes} == set(kinds.names())
+    assert {change.outcome for change in changes} == {Outcome.CREATED}
+
+
+def test_every_command_and_option_is_described() -> None:
+    commands = {name: app for name, app in get_commands().items() if str(app).split(".")[0] in OURS}
+    assert [name for name in commands if not re.search(rf"`{name}\b", COMMANDS)] == []
+    for name in ("apply", "export", "send", "doctor", "demo"):
+        told = COMMANDS.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        parser = load_command_class(str(commands[name]), name).create_parser("manage.py", name)
+        own = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+        standard = {
+            "--help",
+            "--version",
+            "--verbosity",
+            "--settings",
+            "--pythonpath",
+            "--traceback",
+            "--no-color",
+            "--force-color",
+            "--skip-checks",
+        }
+        assert [option for option in own - standard if option not in told] == []
