@@ -137,7 +137,7 @@ def carillon(servers: Servers) -> System:
     url = servers.postgres.create_database("carillon")
     environment = {
         "DATABASE_URL": url,
-        "REDIS_URL": f"{servers.valkey.url}/0",
+        "REDIS_URL": servers.valkey.url,
         "DATA_DIR": str(servers.directory),
         "SECRET_KEY": "benchmark",
         "SECRET_KEYS": Fernet.generate_key().decode(),
@@ -164,7 +164,7 @@ def chain(servers: Servers) -> System:
     port = free_port()
     environment = {
         "DATABASE_URL": servers.postgres.create_database("chain"),
-        "REDIS_URL": f"{servers.valkey.url}/1",
+        "REDIS_URL": f"{servers.valkey.url.removesuffix('/0')}/1",
         "SINK_URL": f"http://127.0.0.1:{servers.sink_port}/",
         "API_KEY": "benchmark",
         "DJANGO_SETTINGS_MODULE": "benchmarks.chain.settings",
@@ -288,7 +288,7 @@ async def send(session: aiohttp.ClientSession, system: System, n: int, batch: in
         while queue:
             numbers = queue.pop()
             orders = [order(number, prefix) for number in numbers]
-            while not await post(session, system, orders if batch > 1 else orders[0]):
+            while not await post(session, system, orders if batch > 1 else orders[0]):  # noqa: ASYNC110  another process
                 await asyncio.sleep(0.1)
             accepted.update(o["id"] for o in orders)
 
@@ -351,7 +351,7 @@ async def latency(system: System, servers: Servers, rate: float, seconds: float)
 async def kills(
     system: System, servers: Servers, n: int, names: tuple[str, ...], patience: float
 ) -> tuple[int, int, float]:
-    """Kill -9 processes (whole groups) while n events come in; returns how many were lost and repeated, and the seconds until all was done."""
+    """Kill -9 process groups while n events come in: how many were lost and repeated, and the seconds it all took."""
     await forget(servers)
     started = time.monotonic()
     async with client(system) as session:
@@ -397,9 +397,7 @@ async def measure(arguments: argparse.Namespace, servers: Servers) -> None:
         lost, repeats, took = await kills(
             ours, servers, arguments.events, ("worker", "sender", "web", "worker", "sender", "clock"), 60
         )
-        print(
-            f"Carillon, 6 kill -9 during {arguments.events} events: {lost} lost, {repeats} repeated, done in {took:.0f} s"
-        )
+        print(f"Carillon, 6 kill -9 in {arguments.events} events: {lost} lost, {repeats} repeated, {took:.0f} s in all")
         events, orders = rows(
             servers, "carillon", "SELECT (SELECT count(*) FROM events_event), (SELECT count(*) FROM orders_paid)"
         )

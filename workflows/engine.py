@@ -187,7 +187,7 @@ class Work:
         self.run.cursor += 1
 
     def fail(self, step: Step, row: StepRun, message: str, *, permanent: bool) -> None:
-        """Record a failed attempt: the step is tried again later, or failed, and with it the run unless it may go on."""
+        """Record a failed attempt: the step is tried again later, or failed, and with it the run if it must."""
         again = (
             None
             if permanent
@@ -245,7 +245,7 @@ FAILURE: Final = "$failure"  # beside the steps' outcomes; no step can have this
 
 
 def _go(works: Sequence[Work], *, alone: bool = False) -> None:
-    """Do steps until every run is at its end or waits. With `alone`, an action that fails costs its step, not the batch."""
+    """Do steps until every run is at its end or waits. `alone`: an action that fails costs its step, not the batch."""
     going: Iterable[Work] = works
     while True:
         at: dict[int, tuple[Step, list[Work]]] = {}
@@ -329,7 +329,7 @@ def _limit_statements(timeout: timedelta | None) -> None:
 
 def _record_steps(works: Sequence[Work]) -> None:
     rows = [row for work in works for row in work.done]
-    bulk.insert((row for row in rows if row.attempts <= 1))
+    bulk.insert(row for row in rows if row.attempts <= 1)
     bulk.update([row for row in rows if row.attempts > 1], STEP_PROGRESS)
 
 

@@ -1,7 +1,7 @@
 """What a run does next. Pure: a definition and where the run stands go in, a step comes out.
 
 Steps have positions: the workflow's own from 0, its `on_failure` steps after them. A run that is failing (its `error`
-is set) is among the latter. Graphs will make `next_step` return several; nothing else knows how steps follow each other.
+is set) is among the latter. Nothing else knows how steps follow each other, so graphs have only this to change.
 """
 
 from __future__ import annotations

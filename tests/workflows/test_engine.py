@@ -156,9 +156,7 @@ def test_a_value_of_the_wrong_type_fails_the_step_and_names_the_field() -> None:
 
 def test_a_failed_step_is_tried_again_as_its_policy_says() -> None:
     tries.clear()
-    w = workflow(
-        "  - {id: mark, action: test.mark, with: {key: a, until_attempt: 3}, retry: {attempts: 3, delay: 1h, factor: 2}}"
-    )
+    w = workflow("  - {id: mark, action: test.mark, with: {key: a, until_attempt: 3}, retry: {attempts: 3, delay: 1h}}")
     (run,) = start(w, {})
     drain()
     run.refresh_from_db()
@@ -188,7 +186,7 @@ def test_the_last_attempt_fails_the_run() -> None:
 
 def test_a_permanent_failure_is_not_tried_again() -> None:
     w = workflow(
-        "  - {id: mark, action: test.mark, with: {key: a, explode: true, permanent: true}, retry: {attempts: 5, delay: 1s}}"
+        "  - {id: mark, action: test.mark, with: {key: a, explode: true, permanent: true}, retry: {attempts: 5}}"
     )
     (run,) = start(w, {})
     drain()

@@ -1,0 +1,81 @@
+"""The examples of docs/extending.md are files that work as they stand there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import transaction
+
+from notifications.models import Channel, Delivery, Template
+from notifications.sender import Sender
+from tests.sinks import HttpSink
+from workflows import engine
+from workflows.engine import Start
+from workflows.models import Record, Run
+from workflows.publishing import publish
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "extending.md"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Load each titled block of Python as the module that it says it is."""
+    loaded = []
+    for title, source in re.findall(r"```python title=(\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL):
+        path = tmp_path_factory.mktemp("extending") / Path(title).name
+        path.write_text(source)
+        name = title.removesuffix(".py").replace("/", ".")
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        loaded.append(name)
+    assert loaded == ["notifications.channels.ntfy", "billing.actions"]
+    yield
+    for name in loaded:
+        del sys.modules[name]
+
+
+def run(steps: str, given: dict[str, object]) -> Run:
+    version, _ = publish(f"name: example\nsteps:\n{steps}")
+    with transaction.atomic():
+        (started,) = engine.start([Start(version.workflow_id, version.pk, given)], at_once=False)
+    engine.advance()
+    started.refresh_from_db()
+    return started
+
+
+def test_the_channel_sends(http_sink: HttpSink) -> None:
+    settings = {"url": http_sink.url("").rstrip("/"), "token": "secret"}
+    channel = Channel(name="phones", type="ntfy", settings=settings, default=True)
+    channel.full_clean()
+    channel.save()
+    Template.objects.create(name="t", subject="{{ event.what }}", text="It says {{ event.what }}.")
+    told = run("  - {id: tell, action: notify, with: {to: ['ntfy:alerts'], template: t}}", {"what": "hello"})
+    assert told.state == "succeeded"
+    sender = Sender()
+    sender.drain()
+    (request,) = http_sink.wait_for(1)
+    sender.stop()
+    assert request.path == "/alerts"
+    assert request.body == b"It says hello."
+    assert request.headers["x-title"] == "hello"
+    assert request.headers["authorization"] == "Bearer secret"
+    assert Delivery.objects.get().state == "delivered"
+
+
+def test_the_action_takes_effect_and_says_what_is_wrong() -> None:
+    Record.objects.create(collection="wallets", key="ada", value={"balance": 1.5})
+    step = '  - {id: credit, action: wallet.credit, with: {customer: "${{ event.who }}", amount: 2}}'
+    assert run(step, {"who": "ada"}).steps["credit"]["output"] == {"balance": 3.5}
+    assert Record.objects.get(key="ada").value == {"balance": 3.5}
+    assert run(step, {"who": "bob"}).error == "credit: bob has no wallet"
