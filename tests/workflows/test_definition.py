@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from project.documents import write
 from project.expressions import make_context
 from project.retry import RetryPolicy
 from workflows.actions.transform import Transform
@@ -305,3 +310,27 @@ def problems(text: str) -> tuple[Problem, ...]:
     with pytest.raises(DefinitionError) as error:
         parse(text)
     return error.value.problems
+
+
+FIELDS = (
+    "id action if with retry timeout on_error name steps on_failure values model key where to template collection value"
+)
+VALUES = "database.upsert notify record.put transform ops.Order order_id amount message channel:x recipient:y a b"
+WORDS = st.sampled_from([*FIELDS.split(), *VALUES.split(), "${{ steps.a }}", "${{ event.x }}", "${{", "event.x == 1"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+STEPS = st.fixed_dictionaries(
+    {"id": WORDS, "action": st.sampled_from(["database.upsert", "database.update", "notify", "record.patch", "x"])},
+    optional={"if": JSON, "with": st.dictionaries(WORDS, JSON, max_size=5), "retry": JSON, "needs": JSON},
+)
+
+
+@pytest.mark.django_db
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(STEPS | JSON, max_size=4), rest=st.dictionaries(WORDS, JSON, max_size=2))
+def test_whatever_is_written_is_taken_or_refused_in_words(steps: list[Any], rest: dict[str, Any], db: None) -> None:
+    with suppress(DefinitionError):
+        parse(write({**rest, "name": "x", "steps": steps}))

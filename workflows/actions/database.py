@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
@@ -55,6 +55,9 @@ class Change:
         return Shape(self.model, tuple(self.key), tuple(self.values), tuple(self.increment), self.if_newer)
 
 
+_TAKERS: Final = {"key": rows.written, "where": rows.compared, "values": rows.written, "increment": rows.amount}
+
+
 class _OnModel(Action):
     model: str
 
@@ -83,14 +86,15 @@ class _OnModel(Action):
             model = rows.permitted(given["model"])
         except LookupError as error:
             return None, [("model", str(error))]
-        sections: dict[str, dict[str, Any]] = {}
+        sections: dict[str, dict[str, Any]] = {section: {} for section in _TAKERS}
         problems: rows.Problems = []
-        takers = {"key": rows.written, "where": rows.compared, "values": rows.written, "increment": rows.amount}
-        for section, take in takers.items():
-            if isinstance(given.get(section), str):  # all of it is one expression
+        for section, take in _TAKERS.items():
+            written = given.get(section)
+            if isinstance(written, str):  # all of it is one expression
                 return None, problems
-            sections[section], wrong = rows.read(model, given.get(section) or {}, take, later)
-            problems += [(f"{section}.{name}", message) for name, message in wrong]
+            if written:
+                sections[section], wrong = rows.read(model, written, take, later)
+                problems += [(f"{section}.{name}", message) for name, message in wrong]
         change = Change(model, **sections, if_newer=given.get("if_newer"))
         if not problems:
             problems += cls.refuse(change)
@@ -150,8 +154,10 @@ class Update(_Changing):
         change = self.change()
         chosen = _chosen(change)
         if change.if_newer is not None:
-            newer = Q(**{f"{change.if_newer}__lt": change.values[change.if_newer]})
-            chosen = chosen.filter(newer | Q(**{f"{change.if_newer}__isnull": True}))
+            newer = Q(**{f"{change.if_newer}__isnull": True})
+            if (value := change.values[change.if_newer]) is not None:
+                newer |= Q(**{f"{change.if_newer}__lt": value})
+            chosen = chosen.filter(newer)
         return {"rows": chosen.update(**change.values, **_sums(change), **_times(change.model))}
 
 

@@ -1,0 +1,46 @@
+"""What docs/reference/workflows.md says is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from notifications.models import Channel, Recipient, Template
+from workflows.actions import actions
+from workflows.definition import Definition, Step, parse
+
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "workflows.md").read_text()
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split("\n")[0])
+def test_an_example_is_right(example: str) -> None:
+    for template in re.findall(r"template: ([\w-]+)", example):
+        Template.objects.create(name=template, text="…")
+    for channel in set(re.findall(r"channel:([\w-]+)", example)):
+        Channel.objects.create(name=channel, type="slack", settings={"url": "https://example.com"})  # type: ignore[misc]
+    Channel.objects.create(name="mail", type="email", default=True)
+    Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"})
+    parse(example if example.startswith("kind:") else f"name: example\nsteps:\n{example}")
+
+
+def test_every_field_of_the_language_is_told_of() -> None:
+    for model in (Definition, Step):
+        for name, field in model.model_fields.items():
+            assert f"| `{field.alias or name}` |" in TEXT
+
+
+def test_every_action_and_its_fields_are_told_of() -> None:
+    for name, cls in actions.items():
+        if cls.__module__.startswith("workflows.actions."):
+            assert f"`{name}`" in TEXT
+            for field in cls.model_fields:
+                assert f"`{field}`" in TEXT, f"{name} takes {field}"
+
+
+def test_there_are_examples_of_every_action() -> None:
+    ours = {name for name, cls in actions.items() if cls.__module__.startswith("workflows.actions.")}
+    assert ours <= set(re.findall(r"action: ([\w.]+)", "\n".join(EXAMPLES)))
