@@ -40,9 +40,13 @@ class Source(models.Model):
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
     adapter = models.CharField(max_length=50, default="api")
-    secret = EncryptedTextField(blank=True, default="", help_text="For signed webhooks. ${NAME} is read from the environment.")
+    secret = EncryptedTextField(
+        blank=True, default="", help_text="For signed webhooks. ${NAME} is read from the environment."
+    )
     settings = JSONField(default=dict, blank=True)
-    rate_limit = models.CharField(max_length=30, blank=True, help_text="Events a second, minute or hour: 500/s. Empty: no limit.")
+    rate_limit = models.CharField(
+        max_length=30, blank=True, help_text="Events a second, minute or hour: 500/s. Empty: no limit."
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -100,7 +104,9 @@ class ApiKey(models.Model):
         return f"{self.source} / {self.name} ({self.prefix}…)"
 
     @classmethod
-    def issue(cls, source: Source, name: str, scopes: list[str], expires_in: timedelta | None = None) -> tuple[ApiKey, str]:
+    def issue(
+        cls, source: Source, name: str, scopes: list[str], expires_in: timedelta | None = None
+    ) -> tuple[ApiKey, str]:
         """Make a key; returns its row and the key itself, which nobody can show again."""
         key = f"carillon_{secrets.token_urlsafe(32)}"
         row = cls.objects.create(
@@ -168,7 +174,9 @@ class EventSchema(models.Model):
 
     class Meta:
         ordering = ["event_type", "-version"]
-        constraints: ClassVar = [models.UniqueConstraint(fields=["event_type", "version"], name="one_schema_per_version")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["event_type", "version"], name="one_schema_per_version")
+        ]
 
     def __str__(self) -> str:
         return f"{self.event_type} v{self.version}"
@@ -186,7 +194,8 @@ class Subscription(models.Model):
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
     types = ArrayField(
-        models.CharField(max_length=200), help_text="Event types, separated by commas; a trailing * stands for the rest: order.*"
+        models.CharField(max_length=200),
+        help_text="Event types, separated by commas; a trailing * stands for the rest: order.*",
     )
     sources = models.ManyToManyField(Source, blank=True, help_text="Only events of these sources; none chosen: of all.")
     filter = models.TextField(blank=True, help_text="A CEL expression over `event`, e.g. event.data.amount > 100.0")
@@ -232,7 +241,9 @@ class Event(Due):
     event_id = models.CharField("id", max_length=200)
     type = models.CharField(max_length=200)
     subject = models.CharField(max_length=500, blank=True)
-    time = models.DateTimeField(help_text="When it happened, by the producer's clock; when that is not told, when it was received.")
+    time = models.DateTimeField(
+        help_text="When it happened, by the producer's clock; when that is not told, when it was received."
+    )
     dataschema = models.CharField(max_length=500, blank=True)
     data = JSONField(null=True, blank=True)
     extensions = JSONField(default=dict, blank=True)

@@ -35,7 +35,7 @@ _TIME = {"type": "string", "format": "date-time"}
 _OPTIONAL = {
     "subject": {"type": "string", "maxLength": 500, "nullable": True},
     "time": {**_TIME, "nullable": True},
-    "dataschema": {"type": "string", "maxLength": 500, "nullable": True, "description": "Picks a version of the schema."},
+    "dataschema": {"type": "string", "maxLength": 500, "nullable": True, "description": "Picks a schema version."},
     "data": _DATA,
 }
 

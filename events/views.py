@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -67,8 +67,9 @@ class EventsView(APIView):
 
     @extend_schema(
         summary="Send events",
-        description="Plain JSON (one event, or an array of up to 1,000), or CloudEvents 1.0 in structured, binary or batch mode. "
-        "Answers 202 only after PostgreSQL has committed; 200 when the event, or all of the batch, had been stored before.",
+        description="Plain JSON (one event, or an array of up to 1,000), or CloudEvents 1.0 in structured, binary or "
+        "batch mode. Answers 202 only after PostgreSQL has committed; 200 when the event, or all of the batch, had been "
+        "stored before.",
         operation_id="send_events",
         request={
             PLAIN: {"oneOf": [serializers.PLAIN_EVENT, serializers.batch_of(serializers.PLAIN_EVENT)]},

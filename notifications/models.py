@@ -36,40 +36,54 @@ TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 def default_schedule() -> list[str]:
-    """When a delivery is tried: at once, and again after each of these when it failed (docs/reference/notifications.md)."""
+    """When a delivery is tried: at once, and again after each of these when it failed."""
     return ["0s", "5s", "30s", "2m", "10m", "1h", "4h", "12h"]
 
 
 class Channel(models.Model):
     """A way to reach people: a type with its settings, and the lane that its deliveries travel in.
 
-    The lane's columns (`next_at`, `hold_until`, `hold_reason`, `failures`, `failing_since`) belong to the sender: whoever
-    saves a channel's configuration names the fields it changed, so that the two do not overwrite each other.
+    The lane's columns (`next_at`, `hold_until`, `hold_reason`, `failures`, `failing_since`) belong to the sender:
+    whoever saves a channel's configuration names the fields it changed, so that the two do not overwrite each other.
     """
 
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
     type = models.CharField(max_length=50)
-    settings = EncryptedJSONField(default=dict, blank=True, help_text="The type's own settings. ${NAME} is read from the environment.")
-    default = models.BooleanField(default=False, help_text="Carries its type's addresses of recipients, and bare addresses.")
+    settings = EncryptedJSONField(
+        default=dict, blank=True, help_text="The type's own settings. ${NAME} is read from the environment."
+    )
+    default = models.BooleanField(
+        default=False, help_text="Carries its type's addresses of recipients, and bare addresses."
+    )
     enabled = models.BooleanField(default=True)
-    rate_limit = models.CharField(max_length=30, blank=True, help_text="Deliveries a second, minute or hour: 1/s. Empty: no limit.")
+    rate_limit = models.CharField(
+        max_length=30, blank=True, help_text="Deliveries a second, minute or hour: 1/s. Empty: no limit."
+    )
     max_in_flight = models.PositiveIntegerField(
-        default=50, validators=[MinValueValidator(1), MaxValueValidator(1000)], help_text="Deliveries under way at once."
+        default=50,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+        help_text="Deliveries under way at once.",
     )
     timeout = models.PositiveIntegerField(
         default=10, validators=[MinValueValidator(1), MaxValueValidator(60)], help_text="Seconds one attempt may take."
     )
     retry_schedule = ArrayField(models.CharField(max_length=20), default=default_schedule)
     fallback = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, help_text="Takes over deliveries that failed for good."
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        help_text="Takes over deliveries that failed for good.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     next_at = models.DateTimeField(db_default=Now(), editable=False)
     hold_until = models.DateTimeField(null=True, editable=False)
     hold_reason = models.TextField(blank=True, default="", editable=False)
-    failures = models.PositiveSmallIntegerField(default=0, editable=False, help_text="In a row; notifications/lanes.py.")
+    failures = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="In a row; notifications/lanes.py."
+    )
     failing_since = models.DateTimeField(null=True, editable=False)
 
     objects = ChannelQuerySet.as_manager()
@@ -77,7 +91,9 @@ class Channel(models.Model):
     class Meta:
         ordering = ["name"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["type"], condition=models.Q(default=True), name="one_default_channel_per_type"),
+            models.UniqueConstraint(
+                fields=["type"], condition=models.Q(default=True), name="one_default_channel_per_type"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -171,7 +187,9 @@ class Recipient(models.Model):
         default=dict, blank=True, help_text='What not to send: {"marketing": {"email": false}}, per category and kind.'
     )
     quiet_hours = JSONField(
-        default=dict, blank=True, help_text='{"from": "22:00", "to": "07:00"} in their time zone; priority critical overrides.'
+        default=dict,
+        blank=True,
+        help_text='{"from": "22:00", "to": "07:00"} in their time zone; priority critical overrides.',
     )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -271,7 +289,9 @@ class Delivery(Due):
     uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
     channel = models.ForeignKey(Channel, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     kind = models.CharField(max_length=50, help_text="The channel's type when it was made.")
-    to = models.CharField(max_length=500, blank=True, help_text="The address; empty where the channel knows where to go.")
+    to = models.CharField(
+        max_length=500, blank=True, help_text="The address; empty where the channel knows where to go."
+    )
     recipient = models.ForeignKey(Recipient, null=True, blank=True, on_delete=models.SET_NULL, db_index=False)
     origin = models.UUIDField(null=True, blank=True, help_text="What caused it: the step of a run.")
     template = models.CharField(max_length=100, blank=True)
@@ -295,21 +315,31 @@ class Delivery(Due):
         verbose_name_plural = "deliveries"
         constraints: ClassVar = [
             # Also the index for "the deliveries of this step".
-            models.UniqueConstraint(fields=["origin", "channel", "to"], name="one_delivery_per_step_channel_and_address"),
+            models.UniqueConstraint(
+                fields=["origin", "channel", "to"], name="one_delivery_per_step_channel_and_address"
+            ),
             models.UniqueConstraint(
                 fields=["instead_of"], condition=models.Q(instead_of__isnull=False), name="one_stand_in_per_delivery"
             ),
         ]
         indexes: ClassVar = [
             # the sender's claim, lane by lane
-            models.Index(fields=["channel", "due_at"], condition=models.Q(due_at__isnull=False), name="delivery_due_by_lane"),
+            models.Index(
+                fields=["channel", "due_at"], condition=models.Q(due_at__isnull=False), name="delivery_due_by_lane"
+            ),
             due_index("delivery_due"),  # whether anything is due
-            models.Index(fields=["channel", "due_at"], condition=models.Q(leased=True), name="delivery_under_way"),  # a lane's leases
-            models.Index(fields=["channel", "-uid"], name="delivery_by_channel"),  # a channel's deliveries, newest first
+            models.Index(
+                fields=["channel", "due_at"], condition=models.Q(leased=True), name="delivery_under_way"
+            ),  # a lane's leases
+            models.Index(
+                fields=["channel", "-uid"], name="delivery_by_channel"
+            ),  # a channel's deliveries, newest first
             # failed deliveries, newest first: the list people look at
             models.Index(fields=["-uid"], name="delivery_failed", condition=models.Q(state="failed")),
             # the last delivery with this key, for dropping duplicates
-            models.Index(fields=["dedupe_key", "-created_at"], name="delivery_by_dedupe_key", condition=~models.Q(dedupe_key="")),
+            models.Index(
+                fields=["dedupe_key", "-created_at"], name="delivery_by_dedupe_key", condition=~models.Q(dedupe_key="")
+            ),
         ]
 
     def __str__(self) -> str:

@@ -13,7 +13,6 @@ import orjson
 import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.db import InterfaceError, InternalError, OperationalError
-from django.db.models import QuerySet
 from django.http import Http404
 from rest_framework import exceptions, pagination, parsers, renderers, serializers
 from rest_framework.request import Request
@@ -90,7 +89,7 @@ class ProblemRenderer(JSONRenderer):
 
 
 def load(body: bytes) -> Any:
-    """The JSON in `body`. Raises BadRequest when it is none, naming line and column, or when it could not be kept as it is."""
+    """The JSON in `body`. Raises BadRequest when it is none, with line and column, or could not be kept as it is."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -7,7 +7,7 @@ class ProjectConfig(AppConfig):
     verbose_name = "Operations"
 
     def ready(self) -> None:
-        from project import checks  # noqa: F401, PLC0415  registers the system checks
+        from project import checks  # noqa: F401  registers the system checks
 
         # Celery imports them in workers only, but the clock, /metrics and the admin have to know the stages as well.
         autodiscover_modules("tasks")

@@ -1,4 +1,4 @@
-"""Celery's settings, lower case (upper case makes Celery 5.7 warn for nothing). docs/architecture.md has the reasons."""
+"""Celery's settings, in lower case: upper case makes Celery 5.7 warn for nothing. docs/architecture.md has reasons."""
 
 from django.conf import settings
 from kombu import Queue

@@ -17,7 +17,7 @@ def secret_keys(**kwargs: Any) -> list[CheckMessage]:
             found.append(
                 Error(
                     f"SECRET_KEYS: key {number} is not a Fernet key (32 bytes in url-safe base64).",
-                    hint='Make one with `python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"`.',
+                    hint="One is made by cryptography.fernet.Fernet.generate_key(); .env.example has the command.",
                     id="carillon.E001",
                 )
             )
@@ -28,4 +28,8 @@ def secret_keys(**kwargs: Any) -> list[CheckMessage]:
 def redis_url(**kwargs: Any) -> list[CheckMessage]:
     if settings.REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
         return []
-    return [Error(f"REDIS_URL: {settings.REDIS_URL!r} is not a Redis address.", hint="redis://host:6379/0", id="carillon.E002")]
+    return [
+        Error(
+            f"REDIS_URL: {settings.REDIS_URL!r} is not a Redis address.", hint="redis://host:6379/0", id="carillon.E002"
+        )
+    ]

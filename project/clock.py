@@ -1,7 +1,7 @@
 """The clock: rings for what is due, and does the work itself when nobody can hear the bell.
 
-It is part of the engine, not an extra: retries and timers are rows whose time comes, and a bell that was lost with Redis
-or with a killed worker is made good here, within a second.
+It is part of the engine, not an extra: retries and timers are rows whose time comes, and a bell that was lost with
+Redis or with a killed worker is made good here, within a second.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Clock:
             self._drain()
 
     def _may_tick(self) -> bool:
-        # Asked every time, for Django reconnects without a word, and the lock goes with the connection. Whoever has it gets
-        # it again.
+        # Asked every time, for Django reconnects without a word, and the lock goes with the connection. Whoever has it
+        # gets it again.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
             (ticking,) = cursor.fetchone() or (False,)

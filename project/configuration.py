@@ -36,7 +36,7 @@ def cached(load: Callable[[], T]) -> Cached[T]:
             return load()
         with lock:
             if kept is None or kept[0] != number:
-                # The number was read before the rows: what changes in between has a higher one, and the next call sees it.
+                # The number was read before the rows: what changes in between has another, and the next call sees it.
                 kept = (number, load())
             return kept[1]
 
@@ -77,7 +77,7 @@ COUNT_CHANGES = RunSQL(
 
 
 def watch(table: str, columns: Sequence[str] = ()) -> RunSQL:
-    """A migration's operation: changes of this table (of these columns; none named: of all) change the configuration."""
+    """A migration's operation: a change of this table (of these columns, if any are named) changes the configuration."""
     of = f" OF {', '.join(columns)}" if columns else ""
     return RunSQL(
         f"CREATE TRIGGER configuration_changed AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE{of} ON {table} "

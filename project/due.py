@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
 from django.db import connection, models
@@ -25,10 +24,6 @@ class DueQuerySet(models.QuerySet[M]):
         """
         return list(self.due().order_by("due_at").select_for_update(skip_locked=True, no_key=True)[:limit])
 
-    def reclaim(self, pks: Sequence[Any]) -> list[M]:
-        """Lock those of the given rows that are still due and that nobody holds: for trying a failed batch one by one."""
-        return list(self.due().filter(pk__in=pks).select_for_update(skip_locked=True, no_key=True))
-
     def lease(self, limit: int, *, seconds: float) -> list[tuple[Any, int]]:
         """Take up to `limit` due rows for work outside the database; returns (primary key, number of this attempt).
 
@@ -43,7 +38,8 @@ class DueQuerySet(models.QuerySet[M]):
                 -- Materialized: a plan that asked again for every row would take more than the limit.
                 WITH due AS MATERIALIZED (SELECT {pk} AS taken FROM {table} WHERE due_at <= now()
                                           ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED)
-                UPDATE {table} SET due_at = now() + make_interval(secs => %s), attempts = attempts + 1 FROM due WHERE {pk} = taken
+                UPDATE {table} SET due_at = now() + make_interval(secs => %s), attempts = attempts + 1
+                FROM due WHERE {pk} = taken
                 RETURNING {pk}, attempts
                 """,
                 [limit, seconds],

@@ -59,8 +59,9 @@ def flush() -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             # The ORM's bulk_create cannot add to what is there.
             cursor.executemany(
-                "INSERT INTO project_tally (name, labels, value) VALUES (%s, %s::jsonb, %s) ON CONFLICT "
-                "ON CONSTRAINT one_tally_per_name_and_labels DO UPDATE SET value = project_tally.value + excluded.value",
+                "INSERT INTO project_tally AS tally (name, labels, value) VALUES (%s, %s::jsonb, %s) "
+                "ON CONFLICT ON CONSTRAINT one_tally_per_name_and_labels "
+                "DO UPDATE SET value = tally.value + excluded.value",
                 rows,
             )
     except BaseException:

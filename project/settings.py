@@ -1,6 +1,5 @@
 """Settings: the one place that reads the environment. `.env.example` lists every variable."""
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -143,13 +142,14 @@ OUTBOUND_ALLOW: list[str] = env.list("OUTBOUND_ALLOW", default=[])
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 # What this process is called in pg_stat_activity: "web", "worker", "clock", "migrate" …
-PROCESS = env.str("CARILLON_PROCESS", sys.argv[1] if len(sys.argv) > 1 and sys.argv[0].endswith("manage.py") else "python")
+_command = sys.argv[1] if len(sys.argv) > 1 and sys.argv[0].endswith("manage.py") else "python"
+PROCESS = env.str("CARILLON_PROCESS", _command)
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": environ.Env.db_url_config(
         required(
             "DATABASE_URL",
-            "For example postgres://user:password@host/carillon; or start a local stack with `make run`, which brings its own.",
+            "For example postgres://user:password@host/carillon; a local stack by `make run` brings its own.",
         )
     )
 }
@@ -243,7 +243,7 @@ CARILLON_URL = env.str("CARILLON_URL", "http://localhost:8000")
 # --- admin -----------------------------------------------------------------------------------------------------------
 
 LOGIN_URL = reverse_lazy("admin:login")
-DATETIME_FORMAT = "Y-m-d H:i:s"
+FORMAT_MODULE_PATH = "project.formats"
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Carillon",
     "SITE_HEADER": "Carillon",

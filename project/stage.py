@@ -27,7 +27,7 @@ class Stage:
     drain: Callable[[], Counts]
 
     def drain_for(self, seconds: float) -> tuple[Counts, bool]:
-        """Drain batches until nothing is due or the time is over; returns what was done, and whether work may be left."""
+        """Drain until nothing is due or the time is over; returns what was done, and whether work may be left."""
         started, counts = time.monotonic(), Counter[str]()
         while any((done := self.drain()).values()):
             counts.update(done)

@@ -78,8 +78,12 @@ class Run(Due):
 
     uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
     workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="runs", db_constraint=False)
-    version = models.ForeignKey(WorkflowVersion, on_delete=models.PROTECT, related_name="runs", db_index=False, db_constraint=False)
-    origin = models.UUIDField(null=True, blank=True, help_text="What caused it: for runs started by a subscription, the event.")
+    version = models.ForeignKey(
+        WorkflowVersion, on_delete=models.PROTECT, related_name="runs", db_index=False, db_constraint=False
+    )
+    origin = models.UUIDField(
+        null=True, blank=True, help_text="What caused it: for runs started by a subscription, the event."
+    )
     trigger = models.CharField(max_length=200, blank=True, help_text="Who started it: the subscription's name.")
     state = models.CharField(max_length=10, choices=RunState, default=RunState.RUNNING)
     input = JSONField(help_text="The document the workflow works on.")

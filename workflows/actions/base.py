@@ -13,8 +13,8 @@ An action is a class whose fields are what a step writes under `with`, and whose
 
 `run` is called inside the engine's transaction: what it changes in the database is committed together with the record
 that the step is done, so it happens exactly once whatever dies when. It must not talk to the world outside PostgreSQL.
-What it returns (JSON) is `steps.<id>.output` for the steps after it. Raise `StepError` for a failure that a person should
-read; any other exception fails the step as well.
+What it returns (JSON) is `steps.<id>.output` for the steps after it. Raise `StepError` for a failure that a person
+should read; any other exception fails the step as well.
 
 Settings with `${{ }}` are evaluated for each run before the class is filled, so its fields have their plain types.
 """

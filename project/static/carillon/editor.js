@@ -28,7 +28,6 @@ function makeEditor(textarea) {
     matchBrackets: true,
     autoRefresh: true,
     tabSize: 2,
-    inputStyle: "contenteditable",
     viewportMargin: Infinity,
     gutters: ["CodeMirror-linenumbers"],
     extraKeys: {
