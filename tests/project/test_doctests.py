@@ -8,7 +8,9 @@ import pytest
 from project import durations, fields, names, rates, retry, secrets
 
 
-@pytest.mark.parametrize("module", [durations, fields, names, rates, retry, secrets], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [durations, fields, names, rates, retry, secrets], ids=lambda module: module.__name__
+)
 def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0

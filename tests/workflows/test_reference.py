@@ -21,7 +21,7 @@ def test_an_example_is_right(example: str) -> None:
     for template in re.findall(r"template: ([\w-]+)", example):
         Template.objects.create(name=template, text="…")
     for channel in set(re.findall(r"channel:([\w-]+)", example)):
-        Channel.objects.create(name=channel, type="slack", settings={"url": "https://example.com"})  # type: ignore[misc]
+        Channel.objects.create(name=channel, type="slack", settings={"url": "https://example.com"})
     Channel.objects.create(name="mail", type="email", default=True)
     Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"})
     parse(example if example.startswith("kind:") else f"name: example\nsteps:\n{example}")

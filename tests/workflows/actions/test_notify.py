@@ -22,7 +22,7 @@ PAID: dict[str, Any] = {"to": ["recipient:ada"], "template": "paid"}
 @pytest.fixture(autouse=True)
 def _somebody_to_tell() -> None:
     Channel.objects.create(name="mail", type="email", default=True)
-    Channel.objects.create(name="chat", type="slack", settings={"url": "https://example.com/hook"})  # type: ignore[misc]
+    Channel.objects.create(name="chat", type="slack", settings={"url": "https://example.com/hook"})
     Template.objects.create(
         name="paid",
         subject="Order {{ event.data.order_id }} paid",
