@@ -1,0 +1,138 @@
+"""The whole stack in real processes: from POST to a row, a mail and a signed webhook, and the trace that tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from events.models import Subscription
+from examples.ops.models import Order
+from project.celery import app
+from tests.flow.job import HOOK, SECRET, Job, Load, order
+from tests.live import Live, wait_until
+from tests.sinks import HttpSink, SmtpSink
+
+pytestmark = pytest.mark.flow
+
+
+@pytest.fixture
+def job(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Iterator[Job]:
+    job = Job.configure(live, http_sink, smtp_sink)
+    live.start("web", "worker", "sender", "clock")
+    live.wait_ready()
+    yield job
+
+
+def test_a_paid_order_becomes_a_row_a_mail_and_a_signed_webhook(job: Job) -> None:
+    job.send("warm-up")
+    job.hooks.wait_for(1, HOOK)
+    job.mails.wait_for(1)
+
+    began = time.monotonic()
+    uid = job.post(order("A-1")).json()["uid"]
+    job.hooks.wait_for(2, HOOK)
+    job.mails.wait_for(2)
+    took = time.monotonic() - began
+    assert took < 3, took  # tens of milliseconds on a machine with nothing else to do
+
+    row = Order.objects.get(order_id="A-1")
+    assert (str(row.amount), row.customer) == ("120.50", "Ada")
+    mail = job.mails.mails[1]
+    assert mail.recipients == ["ada@example.com"]
+    assert mail.message["Subject"] == "Order A-1 paid"
+    assert mail.text.strip() == "Ada paid 120.5."
+    call = job.hooks.to(HOOK)[1]
+    assert Webhook(SECRET).verify(call.body, dict(call.headers))["data"]["id"] == "A-1"
+
+    trace = told_to_its_end(job, uid)
+    assert trace["event"]["data"] == order("A-1")["data"]
+    assert trace["subscriptions"] == [{"name": "paid-orders", "verdict": "matched"}]
+    (run,) = trace["runs"]
+    assert (run["workflow"], run["version"], run["subscription"], run["state"]) == (
+        "order-paid",
+        1,
+        "paid-orders",
+        "succeeded",
+    )
+    assert [(step["id"], step["action"], step["state"], step["attempts"]) for step in run["steps"]] == [
+        ("record", "database.upsert", "succeeded", 1),
+        ("count", "record.put", "succeeded", 1),
+        ("tell", "notify", "succeeded", 1),
+    ]
+    deliveries = {delivery["channel"]: delivery for delivery in run["steps"][2]["deliveries"]}
+    assert deliveries.keys() == {"hook", "mail"}
+    assert deliveries["hook"]["uid"] == call.headers["webhook-id"]
+    assert (deliveries["mail"]["kind"], deliveries["mail"]["to"]) == ("email", "ada@example.com")
+    for delivery, status in ((deliveries["hook"], 200), (deliveries["mail"], 250)):
+        (attempt,) = delivery["attempts"]
+        assert (attempt["number"], attempt["outcome"], attempt["status"]) == (1, "delivered", status)
+        assert attempt["ms"] >= 0
+
+
+def told_to_its_end(job: Job, uid: str) -> Any:
+    """The trace once all deliveries have an outcome, which is recorded a moment after the far side has it."""
+
+    def ended() -> Any:
+        trace = job.get(f"{uid}/trace")
+        deliveries = [d for run in trace["runs"] for step in run["steps"] for d in step.get("deliveries", [])]
+        return trace if deliveries and all(d["state"] == "delivered" for d in deliveries) else None
+
+    return wait_until(ended, what="the end of the trace")
+
+
+def test_the_trace_says_why_nothing_happened_and_flower_shows_what_did(job: Job) -> None:
+    version = Subscription.objects.get().workflow
+    Subscription.objects.create(
+        name="vip", types=["order.*"], filter='event.data.vip.level == "gold"', workflow=version
+    )
+    Subscription.objects.create(name="old", types=["order.paid"], workflow=version, enabled=False)
+    uid = job.post(order("A-1", amount=50)).json()["uid"]
+    trace = wait_until(lambda: (told := job.get(f"{uid}/trace"))["routed_at"] and told)
+    reasons = {told["name"]: (told["verdict"], told["reason"]) for told in trace["subscriptions"]}
+    assert reasons["old"] == ("disabled", "the subscription is disabled")
+    assert reasons["paid-orders"][0] == "filtered"
+    assert "event.data.amount > 100.0" in reasons["paid-orders"][1]
+    assert reasons["vip"][0] == "error"
+    assert "vip" in reasons["vip"][1]
+    assert trace["runs"] == []
+
+    seen: list[dict[str, Any]] = []
+    with app.connection_for_read(job.live.valkey.url) as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+
+        def done() -> dict[str, Any]:
+            with suppress(TimeoutError):
+                receiver.capture(limit=None, timeout=0.3, wakeup=False)
+            return results(seen)
+
+        done()  # from now on nothing is missed
+        uid = job.post(order("A-2")).json()["uid"]
+        wait_until(lambda: {"events.route", "notifications.deliver"} <= done().keys(), what="task events")
+    assert any(f"order.paid {uid}" in event["kwargs"] for event in seen if event["type"] == "task-received")
+    assert results(seen) == {"events.route": "{'events': 1, 'runs': 1}", "notifications.deliver": "{'claimed': 2}"}
+
+
+def results(seen: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the tasks that found something to do have returned, by their names, as Flower shows it."""
+    names = {event["uuid"]: event["name"] for event in seen if event["type"] == "task-received"}
+    return {
+        names[event["uuid"]]: event["result"]
+        for event in seen
+        if event["type"] == "task-succeeded" and event["result"] != "{}"
+    }
+
+
+def test_the_reference_job_loses_and_doubles_nothing(job: Job) -> None:
+    with Load(job, producers=8, pause=0):
+        time.sleep(3)
+    batch = [order(f"batch-{n}") for n in range(500)]
+    assert job.post(batch).json()["accepted"] == 500
+    job.accepted |= {event["id"] for event in batch}
+    job.wait_settled()
+    assert job.check(mail=True) == 0
+    assert len(job.mails.mails) == len(job.accepted)
