@@ -63,6 +63,10 @@ def test_a_recipient_is_told_at_their_address_by_the_default_channel() -> None:
     assert (row.kind, row.recipient and row.recipient.name, row.template) == ("email", "ada", "paid")
 
 
+def test_a_topic_that_nobody_has_does_not_keep_it_from_the_others() -> None:
+    assert [row.to for row in told("topic:nobody", "recipient:ada")] == ["ada@example.com"]
+
+
 def test_a_topic_is_everybody_who_hears_of_it() -> None:
     assert {row.to for row in told("topic:on-call")} == {"ada@example.com", "bob@example.com"}
 
@@ -96,7 +100,7 @@ def test_a_channel_with_an_address_of_its_own_is_told_there() -> None:
             'unknown channel "ops-caht", did you mean "ops-chat"? known: hook, mail, ops-chat',
         ),
         ({"to": ["recipient:adda"]}, 'unknown recipient "adda", did you mean "ada"? known: ada, bob'),
-        ({"to": ["topic:on-cal"]}, 'unknown topic "on-cal", did you mean "on-call"? known: on-call'),
+        ({"to": ["topic:on-cal"]}, 'nobody hears of it: unknown topic "on-cal", did you mean "on-call"? known: on-call'),
         ({"to": []}, "`to` names nobody; write for example channel:NAME, recipient:NAME or topic:NAME"),
         (
             {"to": ["pigeon:coop"]},
