@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -30,7 +29,7 @@ from unfold.widgets import (
 from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Scope, Source, Subscription
 from events.schemas import SchemaError, Validator
 from events.trace import trace
-from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to
+from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.editor import CodeField, JSONCodeField
 from project.secrets import mask
 from project.settings_form import SecretField
@@ -145,9 +144,7 @@ class SourceAdmin(Configuration):
 
     @action(description="Issue an API key", icon="key", url_path="issue-key", permissions=["change"])
     def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        source = self.get_object(request, unquote(object_id))
-        if source is None:
-            raise Http404("There is no such source.")
+        source = only(self, request, object_id).get()
         form = IssueKeyForm(request.POST or None)
         key = None
         if form.is_valid():
@@ -223,7 +220,7 @@ class ApiKeyAdmin(Configuration):
         ),
     )
     def revoke(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self._revoke(request, ApiKey.objects.filter(pk=unquote(object_id)))
+        self._revoke(request, only(self, request, object_id))
         return done(request, reverse("admin:events_apikey_change", args=[object_id]))
 
     def _revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:

@@ -24,7 +24,7 @@ from notifications import delivery, story
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType
 from notifications.models import Channel, Delivery, DeliveryState, Recipient, Template
-from project.admin import Configuration, Facts, WhenFilter, confirm, done
+from project.admin import Configuration, Facts, WhenFilter, confirm, done, only
 from project.doorbell import ring
 from project.editor import CodeField, JSONCodeField
 from project.faults import fault, place_of
@@ -177,7 +177,7 @@ class ChannelAdmin(Configuration):
         ),
     )
     def disable(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self.disable_selected(request, Channel.objects.filter(pk=unquote(object_id)))
+        self.disable_selected(request, only(self, request, object_id))
         return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
 
     @action(
@@ -189,7 +189,7 @@ class ChannelAdmin(Configuration):
         ),
     )
     def enable(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self.enable_selected(request, Channel.objects.filter(pk=unquote(object_id)))
+        self.enable_selected(request, only(self, request, object_id))
         return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
 
     @action(
@@ -199,7 +199,7 @@ class ChannelAdmin(Configuration):
         dialog=confirm("Clear the hold?", "The channel is tried again at once, as if it had not failed.", "Clear hold"),
     )
     def clear_hold(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self._clear(request, Channel.objects.filter(pk=unquote(object_id)))
+        self._clear(request, only(self, request, object_id))
         return done(request, reverse("admin:notifications_channel_change", args=[object_id]))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
@@ -342,7 +342,7 @@ class DeliveryAdmin(Facts):
         dialog=confirm("Send it again?", "At once, with a fresh schedule of retries and the same uid.", "Retry"),
     )
     def retry(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self.retry_selected(request, Delivery.objects.filter(pk=unquote(object_id)))
+        self.retry_selected(request, only(self, request, object_id))
         return done(request, reverse("admin:notifications_delivery_change", args=[object_id]))
 
     @action(
@@ -352,7 +352,7 @@ class DeliveryAdmin(Facts):
         dialog=confirm("Cancel it?", "No more attempts are made. One that is under way may still arrive.", "Cancel it"),
     )
     def cancel(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        self.cancel_selected(request, Delivery.objects.filter(pk=unquote(object_id)))
+        self.cancel_selected(request, only(self, request, object_id))
         return done(request, reverse("admin:notifications_delivery_change", args=[object_id]))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:

@@ -157,10 +157,7 @@ class _Recipients:
         return self.by_name[name]
 
     def with_topic(self, topic: str) -> Sequence[Recipient]:
-        if topic not in self.by_topic:
-            there_are = sorted({name for names in Recipient.objects.values_list("topics", flat=True) for name in names})
-            raise ComposeError(unknown("topic", topic, there_are))
-        return self.by_topic[topic]
+        return self.by_topic.get(topic, ())
 
 
 def _targets(request: Request, known: Catalogue, recipients: _Recipients) -> Iterator[Target]:
@@ -173,6 +170,14 @@ def _targets(request: Request, known: Catalogue, recipients: _Recipients) -> Ite
             if (key := (target.channel.id, target.to)) not in seen:
                 seen.add(key)
                 yield target
+    if not seen:  # one topic without recipients is no error beside others who hear of it
+        raise ComposeError("; ".join(map(_nobody, request.to)))
+
+
+def _nobody(target: str) -> str:
+    topic = target.removeprefix("topic:")
+    there_are = {name for names in Recipient.objects.values_list("topics", flat=True) for name in names}
+    return f"nobody hears of it: {unknown('topic', topic, sorted(there_are))}"
 
 
 def _resolve(name: str, request: Request, known: Catalogue, recipients: _Recipients) -> Iterable[Target]:

@@ -15,7 +15,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import models
 from django.db.models import Field, Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -39,6 +39,14 @@ def goes_to(page: str, key: Any, shown: object) -> SafeString:
 def confirm(title: str, description: str, button: str) -> Any:
     """The dialog of an action that asks before it acts, by POST: a link alone must not change anything."""
     return {"title": title, "description": description, "form_class": None, "form_submit_text": button}
+
+
+def only(options: ModelAdmin, request: HttpRequest, object_id: str) -> QuerySet[Any]:
+    """The row whose page this is, for what takes many. Raises Http404."""
+    row = options.get_object(request, unquote(object_id))
+    if row is None:
+        raise Http404(f"There is no such {options.opts.verbose_name}.")
+    return options.get_queryset(request).filter(pk=row.pk)
 
 
 def done(request: HttpRequest, url: str) -> HttpResponse:

@@ -23,6 +23,7 @@ from project.batch import is_transient, raise_if_disconnected, together_or_alone
 from project.doorbell import ring
 from project.durations import format_duration
 from project.expressions import Context, EvaluationError, make_context
+from project.fields import complaints, dotted
 from project.identifiers import new_uid
 from workflows import plan
 from workflows.actions.base import Action, Call, Json, StepError
@@ -299,9 +300,9 @@ def _settings(step: Step, work: Work, row: StepRun) -> Action | None:
         return step.action_class.model_validate(row.input)
     except EvaluationError as error:
         work.fail(step, row, f"with.{error}", permanent=True)
-    except ValidationError as error:
-        wrong = "; ".join(f"with.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-        work.fail(step, row, wrong, permanent=True)
+    except ValidationError:
+        wrong = complaints(step.action_class, row.input)
+        work.fail(step, row, "; ".join(f"{dotted(('with', *at))}: {why}" for at, why in wrong), permanent=True)
     return None
 
 
