@@ -100,7 +100,10 @@ def test_a_channel_with_an_address_of_its_own_is_told_there() -> None:
             'unknown channel "ops-caht", did you mean "ops-chat"? known: hook, mail, ops-chat',
         ),
         ({"to": ["recipient:adda"]}, 'unknown recipient "adda", did you mean "ada"? known: ada, bob'),
-        ({"to": ["topic:on-cal"]}, 'nobody hears of it: unknown topic "on-cal", did you mean "on-call"? known: on-call'),
+        (
+            {"to": ["topic:on-cal"]},
+            'nobody hears of it: unknown topic "on-cal", did you mean "on-call"? known: on-call',
+        ),
         ({"to": []}, "`to` names nobody; write for example channel:NAME, recipient:NAME or topic:NAME"),
         (
             {"to": ["pigeon:coop"]},
