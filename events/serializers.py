@@ -89,19 +89,19 @@ class CloudEvent(serializers.Serializer[None]):
 
     specversion = serializers.ChoiceField(choices=["1.0"])
     id = serializers.CharField(max_length=200)
-    source = serializers.CharField(max_length=500)
+    source = serializers.CharField(max_length=500)  # type: ignore[assignment]  # a field, not the attribute
     type = serializers.CharField(max_length=200)
     subject = serializers.CharField(max_length=500, required=False)
     time = serializers.DateTimeField(required=False)
     datacontenttype = serializers.CharField(required=False)
     dataschema = serializers.CharField(max_length=500, required=False)
-    data = serializers.JSONField(required=False)
+    data = serializers.JSONField(required=False)  # type: ignore[assignment]  # a field, not the attribute
 
 
 class StoredEvent(serializers.Serializer[None]):
     uid = serializers.UUIDField()
     id = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # a field, not the attribute
     type = serializers.CharField()
     duplicate = serializers.BooleanField()
 
@@ -124,7 +124,7 @@ class Problem(serializers.Serializer[None]):
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField()
-    errors = Fault(many=True, required=False)
+    errors = Fault(many=True, required=False)  # type: ignore[assignment]  # a field, not the attribute
 
 
 class EventSummary(serializers.ModelSerializer[Event]):
