@@ -116,7 +116,7 @@ def _route_alone(event: Event) -> Counter[str]:
             # What failed may be a run's step, which is not the event's fault: the engine does the runs by themselves.
             return _route([event], at_once=False)
     except Exception as error:  # its own fault, or a bug of ours: it waits and is seen, the others go on
-        log.exception("event not routed", event=str(event.uid))
+        log.exception("event not routed", uid=str(event.uid))
         Event.objects.filter(pk=event.pk).update(
             due_at=Now() + TRY_AGAIN * 2 ** min(event.attempts, 8),
             attempts=event.attempts + 1,

@@ -1,0 +1,83 @@
+"""Celery as Carillon uses it, in real workers: few sessions, and it survives the loss of either server."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+import redis
+from django.db import connection
+from django.utils import timezone
+from kombu import Connection, Exchange, Producer
+
+from events.models import Event
+from project.celery import app
+from project.stage import stages
+from tests.live import Live, wait_until
+
+
+def test_the_settings_that_promises_stand_on() -> None:
+    assert app.conf.task_acks_late is False
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.task_serializer == "json"
+    assert app.conf.result_backend is None
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert app.conf.task_publish_retry is False
+    assert app.conf.broker_connection_max_retries is None
+    assert set(stages) <= set(app.conf.task_routes)
+    assert {queue.name for queue in app.conf.task_queues} == set(app.conf.task_routes.values())
+    assert {queue.exchange.type for queue in app.conf.task_queues} == {"direct"}
+
+
+def ring(live: Live, times: int = 1) -> None:
+    with Connection(live.valkey.url) as sending:
+        for _ in range(times):
+            app.send_task("events.route", connection=sending)
+
+
+def routed(live: Live, name: str, *, seconds: float = 30) -> None:
+    """An event that comes due is routed by the worker: nobody else is there."""
+    now = timezone.now()
+    event = Event.objects.create(source="/shop", event_id=name, type="note", time=now, due_at=now)
+
+    def done() -> bool:
+        ring(live)
+        return Event.objects.filter(pk=event.pk, due_at=None).exists()
+
+    wait_until(done, seconds=seconds, what=f"the routing of {name}")
+
+
+@pytest.mark.flow
+def test_a_worker_keeps_its_sessions_and_survives_the_loss_of_either_server(live: Live) -> None:
+    live.start("worker")
+    routed(live, "first", seconds=60)
+    before = sessions()
+    with redis.Redis.from_url(live.valkey.url) as client:
+        ring(live, 1000)
+        wait_until(lambda: client.llen("events") == 0, seconds=60, what="1,000 tasks")
+    assert sessions() - before < 20, "Celery closes the connection around every task"
+
+    # Every session is ended: a task may fail, the next one works.
+    with psycopg.connect(live.postgres.url_of("postgres"), autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name = %s",
+            [connection.settings_dict["NAME"], "carillon-worker"],
+        )
+    routed(live, "after-terminate")
+
+    with Connection(live.valkey.url) as sending:
+        Producer(sending.channel(), Exchange("events", type="direct")).publish(
+            {"task": "events.route"}, routing_key="events", serializer="pickle", retry=False
+        )
+    routed(live, "after-pickle")
+
+    live.valkey.restart()
+    routed(live, "after-restart", seconds=45)
+    assert live.children["worker"].poll() is None
+
+
+def sessions() -> int:
+    """How many sessions this database has ever had."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+        (count,) = cursor.fetchone() or (0,)
+        return int(count)
