@@ -25,6 +25,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from project.editor import Editor, JSONCodeField
 
@@ -70,6 +71,8 @@ class Configuration(ModelAdmin):
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         if isinstance(db_field, models.JSONField) and not db_field.null:
             kwargs["empty"] = db_field.get_default
+        if db_field.name == "description":
+            kwargs["widget"] = UnfoldAdminTextareaWidget({"rows": 2})
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
@@ -111,7 +114,7 @@ class Facts(ModelAdmin):
     paginator = InfinitePaginator
     list_filter_submit = True
     list_per_page = 50
-    actions_selection_counter = False
+    list_disable_select_all = True
     sortable_by: Sequence[str] = ()  # newest first, by the key: any other order would sort the whole table
     exact_search: Sequence[str] = ()
     prefix_search: Sequence[str] = ()
@@ -191,6 +194,7 @@ class WhenFilter(DropdownFilter):
         return queryset
 
 
+admin.site.index_title = "Overview"
 admin.site.unregister(User)
 admin.site.unregister(Group)
 

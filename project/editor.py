@@ -1,12 +1,13 @@
 """The code editor of forms: a textarea that a browser with JavaScript turns into an editor that marks wrong lines.
 
-What a form knows of a line is a ValidationError with `params={"line": 3}`; the editor marks that line and shows the
-message there, and without JavaScript the message stands below the textarea with its line number.
+A ValidationError with `params={"line": 3}`, or in JSON `params={"path": "de.subject"}` (project/faults.py), is shown at
+its line of the editor; without JavaScript the message stands below the textarea with its line number.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +16,8 @@ from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 from django.forms.widgets import Script
 from unfold.widgets import UnfoldAdminTextareaWidget
+
+from project import documents
 
 Language: TypeAlias = Literal["json", "yaml", "cel", "html", "liquid"]
 
@@ -48,12 +51,22 @@ class _CodeBoundField(forms.BoundField):
     def build_widget_attrs(self, attrs: Any, widget: forms.Widget | None = None) -> Any:
         attrs = super().build_widget_attrs(attrs, widget)
         marks = [
-            {"line": problem.params["line"], "message": message}
+            {"line": line, "message": message}
             for problem in self.errors.as_data()
-            if problem.params and "line" in problem.params
+            if (line := self._line_of(problem))
             for message in problem.messages
         ]
         return {**attrs, "data-problems": json.dumps(marks)} if marks else attrs
+
+    def _line_of(self, problem: ValidationError) -> int | None:
+        params = problem.params or {}
+        if "line" in params or not params.get("path"):
+            return params.get("line")
+        path = tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", params["path"]))
+        try:
+            return documents.read(str(self.value()))[0].line(path)  # JSON is YAML
+        except (documents.DocumentError, IndexError):
+            return None
 
 
 class CodeField(forms.CharField):

@@ -551,6 +551,14 @@ def test_a_template_with_a_mistake_says_so_at_its_field(admin_client: Client) ->
     assert set(errors(admin_client.post(list_of(Template, "add"), given))) == {"subject"}
 
 
+def test_a_mistake_inside_json_is_marked_at_its_line(admin_client: Client) -> None:
+    languages = '{\n  "de": {\n    "subject": "Bestellung",\n    "text": "{{ event."\n  }\n}'
+    response: Any = admin_client.post(list_of(Template, "add"), {"name": "paid", "text": "x", "languages": languages})
+    assert set(errors(response)) == {"languages"}
+    marks = json.loads(response.context["adminform"].form["languages"].build_widget_attrs({})["data-problems"])
+    assert [mark["line"] for mark in marks] == [4]
+
+
 def test_a_recipients_empty_fields_become_empty_values(admin_client: Client) -> None:
     given = {
         **fill(admin_client, list_of(Recipient, "add")),

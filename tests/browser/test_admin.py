@@ -1,0 +1,231 @@
+"""A person sets everything up by hand in the admin, a program sends an event, and its trace tells what happened.
+
+`SCREENSHOTS=docs/images pytest tests/browser -k from_nothing` takes the pictures of the documentation anew;
+without `-k` it takes every page, light and dark, wide and narrow, to look at.
+"""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from playwright.sync_api import expect
+
+from events.models import Event
+from notifications.models import Channel, Delivery
+from notifications.sender import Sender
+from project.stage import stages
+from tests.browser.conftest import Admin
+from tests.sinks import HttpSink
+from workflows.models import Run, StepRun
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+SCHEMA = """{
+  "type": "object",
+  "required": ["order_id", "amount"],
+  "properties": {
+    "order_id": {"type": "string"},
+    "amount": {"type": "number"},
+    "customer": {"type": "string"}
+  }
+}"""
+
+WORKFLOW = """\
+name: order-paid
+description: Keep the order and tell the shop
+steps:
+  - id: keep
+    action: database.upsert
+    with:
+      model: ops.Order
+      key: {order_id: "${{ event.data.order_id }}"}
+      values: {amount: "${{ event.data.amount }}", customer: "${{ event.data.customer }}"}
+  - id: tell
+    action: notify
+    with: {to: ["channel:shop-chat"], template: order-paid}
+"""
+
+
+def set_up(admin: Admin, hook: str) -> str:
+    """Make everything by hand; returns the API key that the page showed."""
+    page = admin.page
+    admin.open("events/source/add/")
+    page.fill("#id_name", "shop")
+    admin.save()
+    page.click("#result_list >> text=shop")
+    page.click("text=Issue an API key")
+    page.fill("#id_name", "checkout")
+    page.click("text=Issue the key")
+    key = page.inner_text("#api-key")
+
+    admin.open("events/eventtype/add/")
+    page.fill("#id_name", "order.paid")
+    page.fill("#id_description", "An order was paid in full.")
+    admin.write("schema", SCHEMA)
+    admin.save()
+
+    admin.open("notifications/template/add/")
+    page.fill("#id_name", "order-paid")
+    admin.write("subject", "Order {{ event.data.order_id }} paid")
+    admin.write("text", "{{ event.data.customer }} paid {{ event.data.amount }}.")
+    admin.save()
+
+    admin.open("notifications/channel/add/")
+    page.click("h2:text-is('slack')")
+    page.fill("#id_name", "shop-chat")
+    page.fill("#id_settings__url", hook)
+    admin.save()
+
+    admin.open("workflows/workflow/add/")
+    admin.write("definition", WORKFLOW)
+    admin.save()
+
+    subscribe(admin, "paid-orders", "event.data.amount > 100.0")
+    subscribe(admin, "big-orders", "event.data.amount > 1000.0")
+    return key
+
+
+def subscribe(admin: Admin, name: str, only: str) -> None:
+    admin.open("events/subscription/add/")
+    admin.page.fill("#id_name", name)
+    admin.page.fill("#id_types", "order.paid")
+    admin.write("filter", only)
+    admin.page.select_option("#id_workflow", label="order-paid")
+    admin.save()
+
+
+def send(admin: Admin, key: str, number: int, amount: float, customer: str) -> None:
+    event = {
+        "type": "order.paid",
+        "id": f"payment-{number}",
+        "subject": f"A-{number}",
+        "data": {"order_id": f"A-{number}", "amount": amount, "customer": customer},
+    }
+    headers = {"Authorization": f"Bearer {key}"}
+    assert requests.post(f"{admin.url}/api/v1/events", json=event, headers=headers, timeout=10).status_code == 202
+
+
+def process() -> None:
+    """Do what is due, in this process and with a sender of its own, which leaves no thread behind."""
+    for name in ("events.route", "workflows.advance"):
+        stages[name].drain_for(5)
+    sender = Sender()
+    sender.drain()
+    sender.stop()
+
+
+def test_by_hand_from_nothing_to_the_trace_of_an_event(admin: Admin, http_sink: HttpSink, redis_url: str) -> None:
+    page = admin.page
+    key = set_up(admin, http_sink.url("/hooks/shop"))
+    for number, (amount, customer) in enumerate([(120.5, "Ada"), (12.0, "Grace"), (2400.0, "Edsger")], start=1):
+        send(admin, key, number, amount, customer)
+    process()
+    assert Run.objects.count() == 3
+    send(admin, key, 4, 80.0, "Barbara")  # waits to be routed
+
+    admin.open("events/event/")
+    expect(page.locator("#result_list")).to_contain_text("waiting to be routed")
+    admin.picture("events", whole=False)
+    page.click("#result_list >> tr:has-text('A-1') >> a")
+    for words in (
+        "Ada",
+        "matched",
+        "filtered",
+        "event.data.amount > 1000.0 is false",
+        "succeeded",
+        "shop-chat",
+        "delivered",
+    ):
+        expect(page.locator("#content")).to_contain_text(words)
+    admin.picture("trace")
+
+    delivery = Delivery.objects.get(origin__in=StepRun.objects.filter(run__input__id="payment-1").values("uid"))
+    page.click(f"a[href*='{delivery.pk}'] >> nth=0")
+    expect(page.locator("#content")).to_contain_text("Order A-1 paid")
+    page.click("text=the run with this step")
+    expect(page.locator("#content")).to_contain_text("database.upsert")
+    page.click(f"#content >> text={Event.objects.get(event_id='payment-1').pk}")
+    expect(page.locator("#content")).to_contain_text("big-orders")
+
+
+def test_every_page_fits_light_and_dark_wide_and_narrow(admin: Admin, http_sink: HttpSink, redis_url: str) -> None:
+    key = set_up(admin, http_sink.url("/hooks/shop"))
+    send(admin, key, 1, 2400.0, "Ada")
+    process()
+    event, run, delivery = Event.objects.get(), Run.objects.first(), Delivery.objects.first()
+    assert run is not None
+    assert delivery is not None
+    pages = {
+        "overview": "",
+        "event-list": "events/event/",
+        "event": f"events/event/{event.pk}/change/",
+        "sources": "events/source/",
+        "source": "events/source/shop/change/",
+        "event-type": "events/eventtype/order.paid/change/",
+        "subscriptions": "events/subscription/",
+        "subscription": "events/subscription/paid-orders/change/",
+        "workflow": "workflows/workflow/order-paid/change/",
+        "runs": "workflows/run/",
+        "run": f"workflows/run/{run.pk}/change/",
+        "records": "workflows/record/",
+        "deliveries": "notifications/delivery/",
+        "delivery": f"notifications/delivery/{delivery.pk}/change/",
+        "channel-types": "notifications/channel/add/",
+        "channel": "notifications/channel/shop-chat/change/",
+        "template": "notifications/template/order-paid/change/",
+        "recipient-add": "notifications/recipient/add/",
+    }
+    for name, path in pages.items():
+        for theme in ("light", "dark"):
+            admin.page.emulate_media(color_scheme=theme)
+            admin.open(path)
+            admin.picture(f"all-{name}-{theme}-1280")
+            admin.picture(f"all-{name}-{theme}-390", width=390)
+
+
+def test_mistakes_are_marked_at_their_lines(admin: Admin) -> None:
+    page = admin.page
+    admin.open("workflows/workflow/add/")
+    admin.write("definition", WORKFLOW.replace("database.upsert", "database.upsrt").replace("order_id}}", "order_id"))
+    page.click("[name=_save]")
+    expect(page.locator(".editor-problem").first).to_contain_text('did you mean "database.upsert"?')
+    expect(page.locator(".editor-problem-line").first).to_be_visible()
+    admin.picture("all-workflow-problems")
+    admin.open("events/eventtype/add/")
+    page.fill("#id_name", "order.paid")
+    admin.write("schema", '{\n  "type": "object"\n  "required": []\n}')
+    page.click("[name=_save]")
+    expect(page.locator(".editor-problem")).to_contain_text("Line 3, column 3: this is not JSON")
+    page.once("dialog", lambda dialog: dialog.accept())
+    admin.open("")
+
+
+def test_a_channel_is_disabled_in_a_dialog(admin: Admin) -> None:
+    channel = Channel(name="chat", type="slack")
+    channel.settings = {"url": "https://example.com/hooks/abcd1234"}
+    channel.save()
+    page = admin.page
+    admin.open("notifications/channel/chat/change/")
+    page.click("text=Disable")
+    expect(page.get_by_text("Disable this channel?")).to_be_visible()
+    admin.picture("all-dialog")
+    page.click("#modal-content >> button:has-text('Disable')")
+    expect(page.get_by_text("Disabled: chat.")).to_be_visible()
+    channel.refresh_from_db()
+    assert not channel.enabled
+
+
+def test_forms_work_without_javascript(admin: Admin) -> None:
+    browser = admin.page.context.browser
+    assert browser is not None
+    context = browser.new_context(java_script_enabled=False, storage_state=admin.page.context.storage_state())
+    page = context.new_page()
+    page.goto(f"{admin.url}/admin/events/eventtype/add/")
+    page.fill("#id_name", "order.paid")
+    page.fill("#id_schema", "{")
+    page.click("[name=_save]")
+    expect(page.get_by_text("Line 1, column 2: this is not JSON")).to_be_visible()
+    page.fill("#id_schema", SCHEMA)
+    page.click("[name=_save]")
+    expect(page.locator("#result_list")).to_contain_text("version 1")
+    context.close()
