@@ -25,7 +25,7 @@ class WithBody(AutoSchema):
     """Operations that are nothing without a body: what is not described by a serializer is optional otherwise."""
 
     def _get_request_body(self, direction: str = "request") -> Any:
-        body = super()._get_request_body(direction)
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         return body and {**body, "required": True}
 
 

@@ -77,7 +77,7 @@ COUNT_CHANGES = RunSQL(
 
 
 def watch(table: str, columns: Sequence[str] = ()) -> RunSQL:
-    """A migration's operation: a change of this table (of these columns, if any are named) changes the configuration."""
+    """A migration's operation: a change of the table (of these columns, if any are named) changes the configuration."""
     of = f" OF {', '.join(columns)}" if columns else ""
     return RunSQL(
         f"CREATE TRIGGER configuration_changed AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE{of} ON {table} "

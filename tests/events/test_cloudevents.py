@@ -115,7 +115,16 @@ def test_binary_mode_may_bring_a_body_that_is_no_json(shop: Producer) -> None:
 
 
 def test_extensions_keep_their_kind(shop: Producer) -> None:
-    sent = {"specversion": "1.0", "type": "note", "id": "1", "source": "/shop", "n": 5, "yes": True, "no": None, "f": "x"}
+    sent = {
+        "specversion": "1.0",
+        "type": "note",
+        "id": "1",
+        "source": "/shop",
+        "n": 5,
+        "yes": True,
+        "no": None,
+        "f": "x",
+    }
     uid = shop.send_bytes(json.dumps(sent), "application/cloudevents+json").json()["uid"]
     back = shop.get(f"/{uid}").json()
     assert (back["n"], back["yes"], back["f"]) == (5, True, "x")

@@ -140,7 +140,7 @@ def test_a_page_has_50_and_at_most_200(shop: Producer) -> None:
         ({"q": "a b c d e f g h i j k"}, "q"),
     ],
 )
-def test_a_parameter_that_means_nothing_is_refused(shop: Producer, parameters: dict[str, str], path: str) -> None:
+def test_a_parameter_that_means_nothing_is_refused(shop: Producer, parameters: dict[str, Any], path: str) -> None:
     stored(1)
     answer = shop.get(**parameters)
     assert answer.status_code == 400, answer.text

@@ -74,7 +74,7 @@ def test_every_verdict_is_kept_with_its_reason() -> None:
     accept(note("1", {"amount": 50.5, "kind": "y"}))
     assert drain() == [{"events": 1, "runs": 2}]
     told = verdicts("1")
-    assert list(told) == [*"a-all b-large c-small d-missing e-shop f-other g-disabled h-off".split()]
+    assert list(told) == [*["a-all", "b-large", "c-small", "d-missing", "e-shop", "f-other", "g-disabled", "h-off"]]
     assert told["a-all"] == told["e-shop"] == ("matched", "")
     assert told["b-large"][0] == "filtered"
     assert "event.data.amount > 100.0" in told["b-large"][1]
@@ -171,8 +171,7 @@ def test_a_poison_event_is_postponed_alone() -> None:
 
     Event.objects.filter(pk=poison.pk).update(extensions={}, due_at=timezone.now())
     assert drain() == [{"events": 1, "runs": 1}]
-    poison.refresh_from_db()
-    assert (poison.error, poison.due_at) == ("", None)
+    assert Event.objects.filter(pk=poison.pk, error="", due_at=None).exists()
 
 
 def test_a_step_that_fails_is_its_runs_fault_and_not_the_events() -> None:

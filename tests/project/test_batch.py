@@ -30,7 +30,8 @@ def store_alone(name: str) -> int:
 
 
 def stored() -> set[str]:
-    return set(Tally.objects.values_list("name", flat=True))
+    ours = Tally.objects.exclude(name__startswith="carillon")  # those are counted by threads of earlier tests
+    return set(ours.values_list("name", flat=True))
 
 
 def test_a_batch_is_done_together() -> None:
@@ -69,13 +70,17 @@ def test_what_alone_raises_rolls_everything_back() -> None:
 def test_a_lost_connection_is_nobodys_fault() -> None:
     calls: list[str] = []
 
+    def alone(name: str) -> int:
+        calls.append(name)
+        return 0
+
     def together(names: Sequence[str]) -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         return 0
 
     with pytest.raises(OperationalError), transaction.atomic():
-        together_or_alone(["a", "b"], together, lambda name: calls.append(name) or 0)
+        together_or_alone(["a", "b"], together, alone)
     assert calls == []
     connection.close()
 

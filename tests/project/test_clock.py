@@ -63,7 +63,8 @@ def holders() -> list[int]:
     """The sessions that hold the clocks' lock."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) + objid::bigint = %s",
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND (classid::bigint << 32) + objid::bigint = %s",
             [LOCK],
         )
         return [pid for (pid,) in cursor.fetchall()]

@@ -50,7 +50,7 @@ def bells(outcome: str) -> int:
 
 
 def waiting(client: redis.Redis) -> int:
-    return int(client.llen(QUEUE))  # type: ignore[arg-type]
+    return int(client.llen(QUEUE))
 
 
 def test_many_rings_are_one_message_until_it_is_answered(client: redis.Redis) -> None:
@@ -72,7 +72,7 @@ def test_the_message_names_the_first_who_rang(client: redis.Redis) -> None:
     bell = Doorbell()
     bell.ring(STAGE, by="order.paid 1")
     wait_until(lambda: waiting(client) == 1)
-    assert b"order.paid 1" in client.lrange(QUEUE, 0, 0)[0]  # type: ignore[index]
+    assert b"order.paid 1" in client.lrange(QUEUE, 0, 0)[0]
 
 
 def test_each_stage_has_its_own_queue(client: redis.Redis) -> None:

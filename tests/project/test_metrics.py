@@ -95,9 +95,7 @@ def test_prometheus_reads_counters_and_the_backlog(client: Client) -> None:
     metrics.count("carillon_events_accepted_total", 3, source='/a"b\\c\n')
     metrics.flush()
     now = timezone.now()
-    Event.objects.create(
-        source="/shop", event_id="1", type="note", time=now, due_at=now - timedelta(seconds=100)
-    )
+    Event.objects.create(source="/shop", event_id="1", type="note", time=now, due_at=now - timedelta(seconds=100))
     answer = client.get("/metrics")
     assert answer.status_code == 200
     text = answer.content.decode()
