@@ -29,7 +29,9 @@ def _empty_filled_tables(self: TransactionTestCase) -> None:
     """What follows a `transaction=True` test. Django would empty all tables and make all permissions anew: a second."""
     with connection.cursor() as cursor:
         tables = set(connection.introspection.table_names(cursor)) - KEPT
-        cursor.execute(" UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in sorted(tables)))
+        cursor.execute(
+            " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in sorted(tables))
+        )
         if filled := [table for (table,) in cursor.fetchall()]:
             cursor.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
 
