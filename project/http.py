@@ -119,17 +119,18 @@ async def send(
 def check_url(url: str, *, allow: Collection[str] | None = None) -> str:
     """The url itself, when it can be called: http or https, with a host, no credentials, no inner address in it.
 
-    For when a url is saved; where a name leads is only known when it is called. Raises ValueError (AddressRefused).
+    For when a url is saved; where a name leads is only known when it is called. Raises ValueError (AddressRefused),
+    whose message never repeats the url: whoever knows a chat's url can write there.
     """
     try:
         parsed = URL(url)
         host, port = parsed.host, parsed.port
     except ValueError as error:
-        raise ValueError(f'"{url}" is not a URL: {error}') from error
+        raise ValueError(f"this is not a URL: {error}") from error
     if parsed.scheme not in ("http", "https"):
-        raise ValueError(f'"{url}" must begin with http:// or https://')
+        raise ValueError("a URL must begin with http:// or https://")
     if not host or not port:
-        raise ValueError(f'"{url}" names no host; write for example https://example.com/hooks')
+        raise ValueError("the URL names no host; write for example https://example.com/hooks")
     if parsed.user is not None or parsed.password is not None:
         raise ValueError(f"the URL of {host} must not hold a user name or password; send them as a header")
     _check_literal(parsed, _parse_allowed(tuple(settings.OUTBOUND_ALLOW if allow is None else allow)))

@@ -109,10 +109,13 @@ def _advance_alone(run: Run) -> int:
             return _advance([run], alone=True)
     except Exception as error:  # nothing that a run brings along may keep it due for ever
         raise_if_disconnected(error)
-        log.exception("run failed outside its steps", run=str(run.uid))
         run.refresh_from_db()
         work = Work(run)
-        work.end(RunState.FAILED, _line(error))
+        if is_transient(error):
+            work.postpone()
+        else:
+            log.exception("run failed outside its steps", run=str(run.uid))
+            work.end(RunState.FAILED, _line(error))
         bulk.update([run], PROGRESS)
         return 0
 
@@ -264,7 +267,9 @@ def _go(works: Sequence[Work], *, alone: bool = False) -> None:
 
 def _perform(step: Step, works: Sequence[Work], *, alone: bool) -> None:
     calls: list[tuple[Work, StepRun, Action, Call]] = []
+    now = timezone.now()
     for work in works:
+        work.now = now
         row = work.begin(step)
         settings = _settings(step, work, row)
         if settings is not None:
@@ -284,7 +289,9 @@ def _perform(step: Step, works: Sequence[Work], *, alone: bool) -> None:
         else:
             work.fail(step, row, _line(error), permanent=isinstance(error, StepError) and error.permanent)
         return
+    now = timezone.now()
     for (work, row, _, _), output in zip(calls, outputs, strict=True):
+        work.now = now
         work.succeed(row, output)
 
 

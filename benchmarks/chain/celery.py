@@ -6,7 +6,7 @@ from celery import Celery
 from celery.fixups.django import DjangoWorkerFixup
 from django.db import close_old_connections
 
-# Kind to the baseline: left alone, Celery opens a database connection for every task, which costs several times as much.
+# Kind to the baseline: left alone, Celery opens a database connection for every task, at several times the cost.
 DjangoWorkerFixup.close_database = lambda self, **kwargs: close_old_connections()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.chain.settings")
