@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -111,20 +112,27 @@ def test_the_trace_says_why_nothing_happened_and_flower_shows_what_did(job: Job)
     assert trace["runs"] == []
 
     job.live.stop("clock")  # it may have rung first, and the message names who did
+    with listening(job) as seen:
+        uid = job.post(order("A-2")).json()["uid"]
+        wait_until(lambda: done(seen) == {"events": 1, "runs": 1, "claimed": 2}, what="task events")
+    who = [event["kwargs"] for event in seen if event["type"] == "task-received"]
+    assert any(f"order.paid {uid}" in kwargs for kwargs in who), who
+
+
+@contextmanager
+def listening(job: Job) -> Iterator[list[dict[str, Any]]]:
+    """The workers' events, as Flower gets them."""
     seen: list[dict[str, Any]] = []
     with app.connection_for_read(job.live.valkey.url) as connection:
         receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-
-        def told() -> Counter[str]:
-            with suppress(TimeoutError):
-                receiver.capture(limit=None, timeout=0.3, wakeup=False)
-            return done(seen)
-
-        told()  # from now on nothing is missed
-        uid = job.post(order("A-2")).json()["uid"]
-        wait_until(lambda: told() == {"events": 1, "runs": 1, "claimed": 2}, what="task events")
-    who = [event["kwargs"] for event in seen if event["type"] == "task-received"]
-    assert any(f"order.paid {uid}" in kwargs for kwargs in who), who
+        thread = threading.Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=False))
+        thread.start()
+        wait_until(lambda: any(event["type"] == "worker-heartbeat" for event in seen), what="a heartbeat")
+        try:
+            yield seen
+        finally:
+            receiver.should_stop = True
+            thread.join()
 
 
 def done(seen: list[dict[str, Any]]) -> Counter[str]:
