@@ -5,6 +5,6 @@ from events.models import Event
 from project.stage import Counts, stage
 
 
-@stage("events.route", rows=lambda: Event.objects.all())
+@stage("events.route", rows=lambda: Event.objects.all(), batch=routing.BATCH)
 def route() -> Counts:
     return routing.route()

@@ -7,11 +7,11 @@ from typing import Any
 from celery.signals import worker_shutdown, worker_shutting_down
 
 from notifications.models import Delivery
-from notifications.sender import sender
+from notifications.sender import SLOTS, sender
 from project.stage import Counts, stage
 
 
-@stage("notifications.deliver", rows=lambda: Delivery.objects.all())
+@stage("notifications.deliver", rows=lambda: Delivery.objects.all(), batch=SLOTS)
 def deliver() -> Counts:
     return sender().drain()
 

@@ -20,33 +20,39 @@ SLICE: Final = 5.0  # seconds after which a task makes room for another, and rin
 
 @dataclass(frozen=True)
 class Stage:
-    """`drain` does one batch of what is due among `rows` and says what it did; all zeros or nothing: none was due."""
+    """`drain` does one batch of what is due among `rows` and says how many of what it did; nothing when none was due.
+
+    When no number reaches `batch` it was the last: what has been committed since then has rung again.
+    """
 
     name: str
     rows: Callable[[], DueQuerySet[Any]]
     drain: Callable[[], Counts]
+    batch: int = 1
 
     def drain_for(self, seconds: float) -> tuple[Counts, bool]:
         """Drain until nothing is due or the time is over; returns what was done, and whether work may be left."""
         started, counts = time.monotonic(), Counter[str]()
-        while any((done := self.drain()).values()):
+        while True:
+            done = self.drain()
             counts.update(done)
+            if max(done.values(), default=0) < self.batch:
+                return dict(counts), False
             if time.monotonic() - started > seconds:
                 return dict(counts), True
-        return dict(counts), False
 
 
 stages: dict[str, Stage] = {}
 
 
-def stage(name: str, *, rows: Callable[[], DueQuerySet[Any]]) -> Callable[[Callable[[], Counts]], Any]:
+def stage(name: str, *, rows: Callable[[], DueQuerySet[Any]], batch: int = 1) -> Callable[[Callable[[], Counts]], Any]:
     """Make the decorated `drain` a stage, and the Celery task of the same name that drains it when the bell rings.
 
     Its queue stands in `project.celeryconfig.task_routes`. What the task returns, Flower shows.
     """
 
     def register(drain: Callable[[], Counts]) -> Any:
-        stages[name] = it = Stage(name, rows, drain)
+        stages[name] = it = Stage(name, rows, drain, batch)
 
         @shared_task(name=name)
         def answer(by: str = "") -> Counts:

@@ -5,6 +5,6 @@ from workflows import engine
 from workflows.models import Run
 
 
-@stage("workflows.advance", rows=lambda: Run.objects.all())
+@stage("workflows.advance", rows=lambda: Run.objects.all(), batch=engine.BATCH)
 def advance() -> Counts:
     return engine.advance()
