@@ -37,9 +37,9 @@ class Stage:
             done = self.drain()
             counts.update(done)
             if max(done.values(), default=0) < self.batch:
-                return dict(counts), False
+                return dict(+counts), False
             if time.monotonic() - started > seconds:
-                return dict(counts), True
+                return dict(+counts), True
 
 
 stages: dict[str, Stage] = {}

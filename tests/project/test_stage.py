@@ -15,14 +15,18 @@ from project.stage import Counts, Stage, stage, stages
 from tests.live import wait_until
 
 
-def batches(*counts: Counts, seconds: float = 0.0) -> Stage:
+def batches(*counts: Counts, seconds: float = 0.0, batch: int = 1) -> Stage:
     left = iter(counts)
 
     def drain() -> Counts:
         time.sleep(seconds)
         return next(left, {})
 
-    return Stage("test.batches", lambda: Event.objects.all(), drain)
+    return Stage("test.batches", lambda: Event.objects.all(), drain, batch)
+
+
+def test_a_batch_that_was_not_full_was_the_last() -> None:
+    assert batches({"a": 5}, {"a": 3}, {"a": 1}, batch=4).drain_for(5) == ({"a": 8}, False)
 
 
 def test_it_drains_until_nothing_is_due_and_adds_up() -> None:
