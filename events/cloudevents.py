@@ -113,7 +113,7 @@ def _plain(item: Any, faults: list[Fault], prefix: str) -> Incoming:
     if not isinstance(item, dict):
         faults.append(Fault(prefix.rstrip("."), "must be a JSON object"))
         return Incoming("")
-    for name in item.keys() - set(PLAIN_FIELDS):
+    for name in [name for name in item if name not in PLAIN_FIELDS]:
         faults.append(Fault(f"{prefix}{name}", f"unknown field; known are {', '.join(PLAIN_FIELDS)}"))
     if item.get("type") in (None, ""):
         faults.append(Fault(f"{prefix}type", "is required: the name of an event type"))
