@@ -51,7 +51,7 @@ def test_a_setting_whose_variable_is_not_set_here_is_not_judged() -> None:
 def test_a_setting_whose_variable_is_set_is_judged_by_its_value(settings: Any) -> None:
     settings.ENVIRONMENT = {"HOOK": "ftp://example.com/"}
     assert refused(Channel(name="a", type="slack", settings={"url": "${HOOK}"})) == {
-        "settings": ['url: a URL must begin with http:// or https://']
+        "settings": ["url: a URL must begin with http:// or https://"]
     }
 
 
