@@ -109,7 +109,7 @@ class Sender:
             close_old_connections()
         if dones := self._ripe():
             self._flush(dones)
-        if self._should_claim():
+        if self._should_claim(flushed=bool(dones)):
             self._take()
         self._used = time.monotonic()
 
@@ -171,10 +171,12 @@ class Sender:
             at = time.monotonic() + seconds
             self._wake_at = at if self._wake_at is None else min(at, self._wake_at)
 
-    def _should_claim(self) -> bool:
+    def _should_claim(self, *, flushed: bool) -> bool:
         with self._changed:
             woken = self._wake_at is not None and self._wake_at <= time.monotonic()
-            return self._accepting and (self._asked > self._answered or self._more or woken)
+            # Not for each slot that comes free: what is recorded together makes room together.
+            refill = self._more and flushed
+            return self._accepting and (self._asked > self._answered or refill or woken)
 
     def _take(self) -> None:
         with self._changed:
@@ -191,8 +193,7 @@ class Sender:
             self._claimed += len(claimed.jobs) + len(claimed.over)
             self._answered = asked
             self._changed.notify_all()
-        for job in claimed.jobs:
-            self._world.do(self._send(job))
+        self._world.do([self._send(job) for job in claimed.jobs])
 
     def _room(self, channel: LiveChannel) -> int:
         if not channel.enabled:
@@ -244,7 +245,8 @@ class Sender:
         with self._changed:
             self._under_way[lane] -= 1
             self._add_done([done])
-            self._changed.notify_all()
+            if len(self._done) in (1, FLUSH_AT) or not self._under_way.total():  # else the pump has nothing to do yet
+                self._changed.notify_all()
 
     def _add_done(self, dones: Sequence[Done]) -> None:
         if dones and not self._done:
@@ -267,15 +269,17 @@ class _World:
         self._thread = threading.Thread(target=self._loop.run_forever, name="sender-loop", daemon=True)
         self._thread.start()
 
-    def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run it in the loop; from any thread."""
+    def do(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run it in the loop, which is woken once; from any thread."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._begin, work)
+        if work:
+            self._loop.call_soon_threadsafe(self._begin, work)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+        for coroutine in work:
+            task = asyncio.ensure_future(coroutine)
+            self._tasks.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._tasks.discard)
 
     def break_off(self) -> None:
         """Cancel what is still running."""

@@ -21,7 +21,7 @@ from project import metrics
 log = structlog.get_logger(__name__)
 
 WAITING_FOR: Final = 2  # seconds after which a message that nobody took is thought lost
-PAUSE: Final = 0.002  # between two rounds of ringing: what comes in meanwhile shares one ring
+PAUSE: Final = 0.02  # between two rounds of ringing: what comes in meanwhile shares one ring
 MUTED_FOR: Final = 3.0  # seconds without ringing after a failure
 
 

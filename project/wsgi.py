@@ -1,8 +1,36 @@
-"""The WSGI application: what a `web` process serves."""
+"""The WSGI application: what a `web` process serves.
+
+A request to the API passes only the middleware that means something to it. Sessions, messages and the like are for
+browsers, and would be a good part of what it costs to store an event.
+"""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+
+
+def _handler(middleware: Sequence[str]) -> WSGIHandler:
+    """Django's handler with this middleware, which it reads from the settings when it is made."""
+    whole, settings.MIDDLEWARE = settings.MIDDLEWARE, list(middleware)
+    try:
+        return WSGIHandler()
+    finally:
+        settings.MIDDLEWARE = whole
+
+
+_pages = _handler(settings.MIDDLEWARE)
+_api = _handler(settings.API_MIDDLEWARE)
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    handler = _api if environ["PATH_INFO"].startswith("/api/v1/") else _pages
+    return handler(environ, start_response)
