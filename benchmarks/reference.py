@@ -174,7 +174,7 @@ def chain(servers: Servers) -> System:
     commands = {
         "web": [
             *(*python, "granian", "--interface", "wsgi", "benchmarks.chain.wsgi:application"),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "4"),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "16"),
         ],
         "worker": [*python, "celery", "-A", "benchmarks.chain.celery", "worker", "-c", "2", "-l", "WARNING"],
     }

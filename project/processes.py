@@ -39,7 +39,7 @@ PROCESSES = {
         Process(
             "web",
             "granian --interface wsgi project.wsgi:application --host {host} --port {port}"
-            " --workers {web_processes} --blocking-threads 4 --respawn-failed-workers --workers-kill-timeout 5",
+            " --workers {web_processes} --blocking-threads 16 --respawn-failed-workers --workers-kill-timeout 5",
         ),
         # Foreign code may run in a worker, so it gets processes: they can be limited in time and memory.
         Process(
