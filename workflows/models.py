@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from project.due import Due, DueQuerySet, due_index
 from project.identifiers import new_uid
 from project.json_field import JSONField
-from workflows.queries import RecordQuerySet
+from workflows.queries import GateQuerySet, RecordQuerySet
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 
@@ -59,15 +59,27 @@ class RunState(models.TextChoices):
 
 
 class StepState(models.TextChoices):
-    """Where a step of a run stands. Only `workflows.engine` moves it (docs/states.md)."""
+    """Where a step of a run stands. `workflows.engine` moves it, and `workflows.performing` those outside (docs/states.md)."""
 
-    PENDING = "pending"  # waits for its next attempt
-    RUNNING = "running"  # an outside step whose lease somebody holds
-    WAITING = "waiting"  # waits for the world or for a time
+    PENDING = "pending"  # waits for its next attempt; who does it next leaves it: the engine, or for outside steps a performer
+    RUNNING = "running"  # an outside step whose lease a performer holds; its outcome leaves it, or the end of the lease
+    WAITING = "waiting"  # waits for the world or for a time; the engine leaves it when that comes
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"  # its `if` was false
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  # it was under way when its run failed elsewhere or was cancelled
+
+
+UNDER_WAY = (StepState.PENDING, StepState.RUNNING, StepState.WAITING)
+"""A step that has begun and is not at its end."""
+
+
+class Lane(models.TextChoices):
+    """Who looks at a step that is due."""
+
+    ENGINE = "", "engine"  # the engine, when the run is due
+    CODE = "code"  # a performer in a process of its own, which can be stopped
+    NETWORK = "network"  # a performer that waits for many far sides in one loop
 
 
 class Run(Due):
@@ -87,9 +99,13 @@ class Run(Due):
     trigger = models.CharField(max_length=200, blank=True, help_text="Who started it: the subscription's name.")
     state = models.CharField(max_length=10, choices=RunState, default=RunState.RUNNING)
     input = JSONField(help_text="The document the workflow works on.")
-    steps = JSONField(default=dict, blank=True, help_text="What finished steps left: {id: {state, output, error}}.")
-    cursor = models.PositiveIntegerField(default=0, help_text="The position of the step to do next.")
+    steps = JSONField(default=dict, blank=True, help_text="What steps left so far: {id: {state, output, error}}.")
     error = models.TextField(blank=True, default="")
+    round = models.PositiveSmallIntegerField(default=0, help_text="How often somebody had it retried.")
+    depth = models.PositiveSmallIntegerField(default=0, help_text="How many runs and emitted events led to it.")
+    parent = models.UUIDField(null=True, blank=True, help_text="The run whose step (its origin) started it.")
+    slot = models.CharField(max_length=300, blank=True, default="", help_text="Its concurrency key.")
+    queued = models.BooleanField(default=False, help_text="It has not begun: others with its key are at work.")
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -106,6 +122,14 @@ class Run(Due):
             models.Index(fields=["workflow", "-uid"], name="run_by_workflow"),  # a workflow's runs, newest first
             # failed runs, newest first: the list people look at
             models.Index(fields=["-uid"], name="run_failed", condition=models.Q(state="failed")),
+            # who works under a concurrency key, and who is next
+            models.Index(
+                fields=["slot", "uid"],
+                name="run_by_slot",
+                condition=~models.Q(slot="") & models.Q(state__in=["running", "waiting"]),
+            ),
+            # the children of a run
+            models.Index(fields=["parent"], name="run_by_parent", condition=models.Q(parent__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -113,12 +137,18 @@ class Run(Due):
 
 
 class StepRun(Due):
-    """What one step did in one run. `position` counts the workflow's steps, its `on_failure` steps after the others."""
+    """What one step did in one run, for one item of its list if it loops.
+
+    `due_at` says when its next attempt is to be made or its wait is over; `lane`, who does that. `position` sorts them.
+    """
 
     uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="step_runs", db_index=False)
     step = models.CharField(max_length=100)
     position = models.PositiveIntegerField()
+    item = models.PositiveIntegerField(null=True, blank=True, help_text="Its place in the list of `for_each`, from 0.")
+    round = models.PositiveSmallIntegerField(default=0, help_text="The run's, when the step began.")
+    lane = models.CharField(max_length=10, choices=Lane, default=Lane.ENGINE, blank=True)
     action = models.CharField(max_length=100)
     state = models.CharField(max_length=10, choices=StepState)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -131,15 +161,36 @@ class StepRun(Due):
     objects = DueQuerySet["StepRun"].as_manager()
 
     class Meta:
-        ordering = ["run", "position"]
+        ordering = ["run", "round", "position", "item"]
         constraints: ClassVar = [
             # Also the index for "the steps of this run".
-            models.UniqueConstraint(fields=["run", "step"], name="one_outcome_per_step"),
+            models.UniqueConstraint(
+                "run", "step", "round", Coalesce("item", models.Value(-1)), name="one_outcome_per_step_and_item"
+            ),
         ]
-        indexes: ClassVar = [due_index("step_run_due")]
+        indexes: ClassVar = [
+            # what a lane's performers claim
+            models.Index(
+                fields=["lane", "due_at"],
+                name="step_run_due_by_lane",
+                condition=models.Q(due_at__isnull=False) & ~models.Q(lane=""),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.step} of {self.run_id}"
+
+
+class Gate(models.Model):
+    """What runs that name the same key share: a digest's first run, a throttle's last turns. Locked while it is changed."""
+
+    key = models.CharField(max_length=500, primary_key=True)
+    value = JSONField(default=dict)
+
+    objects = GateQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Record(models.Model):

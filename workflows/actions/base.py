@@ -13,8 +13,23 @@ An action is a class whose fields are what a step writes under `with`, and whose
 
 `run` is called inside the engine's transaction: what it changes in the database is committed together with the record
 that the step is done, so it happens exactly once whatever dies when. It must not talk to the world outside PostgreSQL.
-What it returns (JSON) is `steps.<id>.output` for the steps after it. Raise `StepError` for a failure that a person
-should read; any other exception fails the step as well.
+What it returns (JSON) is `steps.<id>.output` for the steps after it; instead of an output it may return a turn: `Wait`,
+`Stop` or `Child`. Raise `StepError` for a failure that a person should read; any other exception fails the step as well.
+
+What talks to the world is an `OutsideAction`: its `perform` is called after the commit, by a performer that holds a
+lease on the step, at least once. `call.key` is the same on every attempt, for the far side to know a repetition by:
+
+    @action("billing.charge")
+    class Charge(OutsideAction):
+        customer: str
+        amount: Decimal
+
+        def perform(self, call: Call) -> Json:
+            charge = billing.charge(self.customer, self.amount, idempotency_key=call.key)
+            return {"charge": charge.id}
+
+It runs in a process that may be stopped when the step's `timeout` is over. A `NetworkAction` is one whose `perform` is
+asynchronous and waits for the network; hundreds share one process.
 
 Settings with `${{ }}` are evaluated for each run before the class is filled, so its fields have their plain types.
 """
@@ -23,10 +38,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
+
+from notifications.transport import Transport
+from project.retry import RetryPolicy
 
 Json: TypeAlias = Any
 
@@ -43,11 +62,49 @@ class StepError(Exception):
 class Call:
     """One run that is at this step."""
 
-    uid: UUID  # of the step run: the same on every attempt, so it serves as an idempotency key
+    uid: UUID  # of the step run: the same on every attempt
     run: UUID
+    workflow: str
     step: str
     attempt: int
     context: Mapping[str, Json]  # what expressions and templates see: event, steps, run
+    item: int | None = None  # the place in the list of `for_each`
+    depth: int = 0  # how many runs and emitted events led to the run
+
+    @property
+    def key(self) -> str:
+        """Names this step of this run for ever, also when somebody has the run retried: an idempotency key."""
+        return f"{self.run}/{self.step}" if self.item is None else f"{self.run}/{self.step}/{self.item}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The step waits, until somebody completes it (`workflows.waits.complete`) or the time comes; None: it never does.
+
+    When the time comes, the action's `wake` is called with `output`, and what it returns is the step's output.
+    """
+
+    until: datetime | None = None
+    output: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The run ends here, succeeded; the steps after this one are not done."""
+
+    output: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """Another workflow is started with this input. The step ends when that run does, or at once without `wait`."""
+
+    workflow: str
+    input: Mapping[str, Json]
+    wait: bool = True
+
+
+Turn: TypeAlias = Wait | Stop | Child
 
 
 class Action(BaseModel):
@@ -66,14 +123,49 @@ class Action(BaseModel):
         """
         return ()
 
-    def run(self, call: Call) -> Json:
-        """Do the step for one run; returns its output."""
+    def run(self, call: Call) -> Json | Turn:
+        """Do the step for one run; returns its output, or the turn it takes."""
         raise TypeError(f"{type(self).__name__} overrides neither run nor run_batch")
 
     @classmethod
-    def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
-        """Do the step for all these runs, set-wise where that pays; returns their outputs in order.
+    def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json | Turn]:
+        """Do the step for all these runs, set-wise where that pays; returns what `run` would, in order.
 
         An exception undoes the whole batch, which is then done one by one: so the one at fault fails alone.
         """
         return [settings.run(call) for settings, call in calls]
+
+    def wake(self, call: Call, output: Json) -> Json | Turn:
+        """The time of the step's `Wait` has come; returns its output, which is the wait's unless overridden."""
+        return output
+
+
+class Performed(Action):
+    """A step that a performer does after the commit, because it changes something outside Carillon's database."""
+
+    lane: ClassVar[str]
+    default_retry: ClassVar[RetryPolicy] = RetryPolicy(attempts=3, delay=timedelta(seconds=10))
+    """What applies to steps that say nothing of `retry`. A performer that died has used up an attempt, too."""
+    default_timeout: ClassVar[timedelta] = timedelta(seconds=60)
+    """How long an attempt may take when the step has no `timeout`."""
+
+
+class OutsideAction(Performed):
+    """A step done by ordinary code in a process of its own. Subclasses override `perform`."""
+
+    lane: ClassVar[str] = "code"
+
+    def perform(self, call: Call) -> Json | Wait:
+        """Do the step, outside any transaction; returns its output, or a `Wait` for what somebody else completes."""
+        raise TypeError(f"{type(self).__name__} does not override perform")
+
+
+class NetworkAction(Performed):
+    """A step that waits for the network, with many others in one event loop. Subclasses override `perform`."""
+
+    lane: ClassVar[str] = "network"
+    default_timeout: ClassVar[timedelta] = timedelta(seconds=30)
+
+    async def perform(self, call: Call, transport: Transport) -> Json | Wait:
+        """Do the step by what `transport` keeps open. It must not touch the database, nor block."""
+        raise TypeError(f"{type(self).__name__} does not override perform")
