@@ -18,7 +18,7 @@ from project import bulk, metrics
 from project.batch import together_or_alone
 from project.expressions import Context, EvaluationError, make_context
 from workflows import engine
-from workflows.engine import Start
+from workflows.work import Start
 
 log = structlog.get_logger(__name__)
 

@@ -38,6 +38,7 @@ task_create_missing_queues = False
 task_routes = {
     "events.route": "events",
     "workflows.advance": "workflows",
+    "workflows.close": "workflows",
     "workflows.perform": "outside",
     "notifications.deliver": "notifications",
 }

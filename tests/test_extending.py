@@ -17,9 +17,9 @@ from notifications.sender import Sender
 from tests.sinks import HttpSink
 from workflows import engine
 from workflows.actions import actions
-from workflows.engine import Start
 from workflows.models import Record, Run
 from workflows.publishing import publish
+from workflows.work import Start
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "extending.md"
 

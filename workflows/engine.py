@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 from pydantic import ValidationError
 
@@ -22,32 +24,23 @@ from project import bulk, metrics
 from project.batch import is_transient, raise_if_disconnected, together_or_alone
 from project.doorbell import ring
 from project.durations import format_duration
-from project.expressions import Context, EvaluationError, make_context
+from project.expressions import EvaluationError
 from project.fields import complaints, dotted
 from project.identifiers import new_uid
-from workflows import plan
-from workflows.actions.base import Action, Call, Json, StepError
-from workflows.definition import Definition, Step
-from workflows.models import Run, RunState, StepRun, StepState
-from workflows.publishing import load
+from workflows import concurrency, waits
+from workflows.actions.base import Action, Call, Child, Json, Performed, StepError, Stop, Turn, Wait
+from workflows.definition import Step
+from workflows.models import ACTIVE, Lane, Run, RunState, StepRun, StepState, Workflow
+from workflows.waits import Answer
+from workflows.work import Start, Task, Work
 
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 100
-NOT_NOW: Final = timedelta(seconds=2)
-PROGRESS: Final = ("state", "steps", "cursor", "error", "due_at", "finished_at")
-STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "finished_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What starts a run: a workflow and its version (their primary keys), and the document to work on."""
-
-    workflow: int
-    version: int
-    input: dict[str, Json]
-    origin: UUID | None = None
-    trigger: str = ""
+PROGRESS: Final = ("state", "steps", "error", "due_at", "started_at", "finished_at", "queued")
+STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "lane", "due_at", "finished_at")
+MOST_DEPTH: Final = 20
+STAGES: Final = {"code": "workflows.perform", "network": "workflows.request"}
 
 
 def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
@@ -68,20 +61,21 @@ def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
                 input=start.input,
                 origin=start.origin,
                 trigger=start.trigger,
+                parent=start.parent,
+                depth=start.depth,
                 due_at=now,
                 started_at=now,
             )
         )
         for start in starts
     ]
+    _assign_slots(works)
     if at_once:
         _go(works)
     else:
         ring("workflows.advance", by=str(works[0].run.uid))
-    runs = [work.run for work in works]
-    bulk.insert(runs)
-    _record_steps(works)
-    return runs
+    _store(works, new=True)
+    return [work.run for work in works]
 
 
 def advance() -> dict[str, int]:
@@ -94,12 +88,49 @@ def advance() -> dict[str, int]:
     return {"runs": len(runs), "steps": steps}
 
 
+def cancel(runs: QuerySet[Run], *, reason: str) -> int:
+    """End these runs where they stand, and what they started; returns how many of them were not at their end."""
+    with transaction.atomic():
+        works = _in_hand(runs.filter(state__in=ACTIVE).order_by("pk").select_for_update(no_key=True))
+        for work in works:
+            work.cancel(reason)
+        _store(works)
+        children = Run.objects.filter(parent__in=[work.run.pk for work in works])
+        if works and children.filter(state__in=ACTIVE).exists():
+            cancel(children, reason=f"the run that started it was cancelled: {reason}")
+    return len(works)
+
+
+class NotEnded(ValueError):
+    """The run has not failed, so there is nothing to do again."""
+
+
+def retry(uid: UUID, *, newest: bool = False) -> Run:
+    """Have a failed or cancelled run go on from where it failed, with its own version or the newest one.
+
+    What succeeded is not done again, except what was taken back. Raises Run.DoesNotExist and NotEnded.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update(no_key=True).get(pk=uid)
+        if run.state not in (RunState.FAILED, RunState.CANCELLED):
+            raise NotEnded(f"The run is {run.state}; only one that failed or was cancelled can be retried.")
+        if newest:
+            run.version_id = Workflow.objects.annotate(newest=Max("versions")).get(pk=run.workflow_id).newest
+        work = Work(run)
+        work.begin_again()
+        run.save(update_fields=[*PROGRESS, "version", "round"])
+        ring("workflows.advance", by=str(run.uid))
+    return run
+
+
+# --- a batch ---------------------------------------------------------------------------------------------------------
+
+
 def _advance(runs: Sequence[Run], *, alone: bool = False) -> int:
-    works = [Work(run) for run in runs]
+    works = _in_hand(runs)
     _go(works, alone=alone)
-    bulk.update([work.run for work in works], PROGRESS)
-    _record_steps(works)
-    return sum(len(work.done) for work in works)
+    _store(works)
+    return sum(len(work.changed) for work in works)
 
 
 def _advance_alone(run: Run) -> int:
@@ -116,213 +147,231 @@ def _advance_alone(run: Run) -> int:
         else:
             log.exception("run failed outside its steps", run=str(run.uid))
             work.end(RunState.FAILED, _line(error))
-        bulk.update([run], PROGRESS)
+        _store([work])
         return 0
 
 
-class Work:
-    """A run in hand, with what its steps did in this transaction. Its methods are all that moves runs and steps."""
-
-    __slots__ = ("context", "definition", "done", "going", "now", "run", "stale")
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.definition: Definition = load(run.version_id)
-        self.context: Context | None = None
-        self.done: list[StepRun] = []
-        self.going = True
-        self.stale = False
-        self.now = timezone.now()
-
-    @property
-    def failing(self) -> bool:
-        return bool(self.run.error)
-
-    def next_step(self) -> Step | None:
-        """The step to do now. Ends the run when there is none left, and turns to `on_failure` when its time is over."""
-        deadline = self.deadline
-        if deadline and self.now >= deadline and not self.failing:
-            self._fail_run(f"timed out after {format_duration(self.definition.timeout or timedelta())}")
-        step = plan.next_step(self.definition, self.run.cursor, failing=self.failing) if self.going else None
-        if step is None and self.going:
-            self.end(RunState.FAILED if self.failing else RunState.SUCCEEDED)
-        return step
-
-    @property
-    def deadline(self) -> datetime | None:
-        return self.run.started_at + self.definition.timeout if self.definition.timeout else None
-
-    def begin(self, step: Step) -> StepRun:
-        """The step's row: a new one, or the one of its earlier attempts."""
-        before = self.run.steps.get(step.id, {})
-        return StepRun(
-            uid=UUID(before["uid"]) if before else new_uid(),
-            run=self.run,
-            step=step.id,
-            position=self.run.cursor,
-            action=step.action,
-            state=StepState.RUNNING,
-            attempts=before.get("attempts", 0) + 1,
-            started_at=datetime.fromisoformat(before["started_at"]) if before else self.now,
-        )
-
-    def see(self) -> Context:
-        """What expressions and templates see: `event`, `steps`, `run`, and `failure` when the run is failing."""
-        if self.context is None:
-            run = self.run
-            self.context = make_context(
-                event=run.input,
-                steps=run.steps,
-                run={"uid": str(run.uid), "version": run.version_id, "started_at": run.started_at},
-                failure=run.steps.get(FAILURE, {}),
-            )
-        elif self.stale:
-            self.context.set("steps", self.run.steps)
-        self.stale = False
-        return self.context
-
-    def succeed(self, row: StepRun, output: Json) -> None:
-        self._finish(row, StepState.SUCCEEDED, output=output)
-        self.run.cursor += 1
-
-    def skip(self, row: StepRun, reason: str) -> None:
-        row.attempts = 0
-        self._finish(row, StepState.SKIPPED, output={"reason": reason})
-        self.run.cursor += 1
-
-    def fail(self, step: Step, row: StepRun, message: str, *, permanent: bool) -> None:
-        """Record a failed attempt: the step is tried again later, or failed, and with it the run if it must."""
-        again = (
-            None
-            if permanent
-            else plan.next_attempt(step, row.attempts, now=self.now, started_at=row.started_at or self.now)
-        )
-        if again:
-            self._retry(row, message, again)
-            return
-        self._finish(row, StepState.FAILED, error=message)
-        if step.on_error == "continue":
-            self.run.cursor += 1
-        else:
-            self._fail_run(f"{step.id}: {message}", step.id)
-
-    def postpone(self) -> None:
-        """Leave everything as it was and look again in a moment."""
-        self.run.due_at, self.going = self.now + NOT_NOW, False
-
-    def end(self, state: RunState, error: str = "") -> None:
-        self.run.state, self.run.due_at, self.run.finished_at = state, None, self.now
-        self.run.error = self.run.error or error
-        self.going = False
-
-    def _retry(self, row: StepRun, message: str, again: datetime) -> None:
-        row.state, row.error = StepState.PENDING, message
-        self.done.append(row)
-        self.run.steps[row.step] = {
-            "state": row.state,
-            "uid": str(row.uid),
-            "attempts": row.attempts,
-            "started_at": row.started_at.isoformat() if row.started_at else "",
-            "error": message,
-        }
-        self.run.due_at = min(again, self.deadline) if self.deadline else again
-        self.going = False
-
-    def _finish(self, row: StepRun, state: StepState, *, output: Json = None, error: str = "") -> None:
-        row.state, row.output, row.error, row.finished_at = state, output, error, self.now
-        self.done.append(row)
-        self.run.steps[row.step] = {"state": state.value, "output": output, **({"error": error} if error else {})}
-        self.stale = True
-
-    def _fail_run(self, error: str, step: str = "") -> None:
-        onwards = plan.after_failure(self.definition, failing=self.failing)
-        self.run.error = self.run.error or error
-        if onwards is None:
-            self.end(RunState.FAILED)
-            return
-        self.run.cursor = onwards
-        self.run.steps[FAILURE] = {"step": step, "error": error}
-        self.context = None
+def _in_hand(runs: Iterable[Run]) -> list[Work]:
+    """The runs with the rows of their steps that are under way, or that others have ended since."""
+    works = [Work(run) for run in runs]
+    begun = {uid: (work, place) for work in works for place, uid in work.under_way()}
+    if begun:
+        for row in StepRun.objects.filter(pk__in=begun):
+            work, place = begun[row.pk]
+            work.rows[place] = row
+        for work in works:
+            work.absorb()
+    return works
 
 
-FAILURE: Final = "$failure"  # beside the steps' outcomes; no step can have this id
+def _assign_slots(works: Sequence[Work]) -> None:
+    for work in works:
+        if work.plan.definition.concurrency is not None:
+            try:
+                work.run.slot = concurrency.slot_of(work.plan.definition, work.see())
+            except EvaluationError as error:
+                work.end(RunState.FAILED, f"concurrency.{error}")
+            else:
+                work.run.queued = True
 
 
 def _go(works: Sequence[Work], *, alone: bool = False) -> None:
     """Do steps until every run is at its end or waits. `alone`: an action that fails costs its step, not the batch."""
-    going: Iterable[Work] = works
+    if queued := [work for work in works if work.run.queued and work.going]:
+        for run in concurrency.admit(queued):
+            transaction.on_commit(partial(_replace, run), robust=True)
     while True:
-        at: dict[int, tuple[Step, list[Work]]] = {}
-        for work in going:
-            if (step := work.next_step()) is not None:
-                at.setdefault(id(step), (step, []))[1].append(work)
+        at: dict[tuple[int, int, bool], list[Task]] = {}
+        for work in works:
+            for task in work.tasks():
+                at.setdefault((work.run.version_id, task.node.position, task.waking), []).append(task)
         if not at:
             break
-        for step, here in at.values():
-            _perform(step, here, alone=alone)
-        going = [work for _, here in at.values() for work in here if work.going]
-    ended = Counter((work.definition.name, str(work.run.state)) for work in works if work.run.finished_at)
-    transaction.on_commit(lambda: _count(ended), robust=True)
-
-
-def _perform(step: Step, works: Sequence[Work], *, alone: bool) -> None:
-    calls: list[tuple[Work, StepRun, Action, Call]] = []
-    now = timezone.now()
+        for place in sorted(at):
+            _perform(at[place], alone=alone)
     for work in works:
-        work.now = now
-        row = work.begin(step)
-        settings = _settings(step, work, row)
-        if settings is not None:
-            call = Call(row.uid, work.run.uid, step.id, row.attempts, work.see().variables)
-            calls.append((work, row, settings, call))
-    if not calls:
-        return
+        work.settle()
+
+
+def _store(works: Sequence[Work], *, new: bool = False) -> None:
+    """Write down what was done, then tell those who wait for it."""
+    runs = [work.run for work in works]
+    if new:
+        bulk.insert(runs)
+    else:
+        bulk.update(runs, PROGRESS)
+    rows = [row for work in works for row in work.changed.values()]
+    bulk.insert(row for row in rows if row._state.adding)
+    bulk.update([row for row in rows if not row._state.adding], STEP_PROGRESS)
+    for lane in {row.lane for row in rows if row.state == StepState.PENDING and row.lane != Lane.ENGINE}:
+        ring(STAGES[lane], by=str(rows[0].run_id))
+    if any(run.due_at and run.due_at <= work.now for run, work in zip(runs, works, strict=True)):
+        ring("workflows.advance", by=str(runs[0].uid))
+    start([child for work in works for child in work.children], at_once=False)
+    if abandoned := [uid for work in works for uid in work.abandoned]:
+        cancel(Run.objects.filter(origin__in=abandoned), reason="the run that waited for it went on without it")
+    ended = [run for run in runs if run.finished_at]
+    waits.complete({run.origin: _answer(run) for run in ended if run.parent and run.origin})
+    concurrency.release(Counter(run.slot for run in ended if run.slot))
+    if ended:
+        outcomes = Counter((work.plan.definition.name, str(work.run.state)) for work in works if work.run.finished_at)
+        transaction.on_commit(lambda: _count(outcomes), robust=True)
+
+
+def _replace(run: Run) -> None:
+    """Take the place of those who were there before. What this misses is done when the run is looked at again."""
+    cancel(concurrency.rivals(run), reason=f"replaced by the run {run.uid}")
+
+
+def _answer(run: Run) -> Answer:
+    """What the step that started the run gets for its output."""
+    if run.state == RunState.SUCCEEDED:
+        outputs = {id_: entry["output"] for id_, entry in run.steps.items() if "output" in entry}
+        return Answer({"run": str(run.uid), "state": str(run.state), "outputs": outputs})
+    return Answer(error=f"the run {run.uid} {run.state}: {run.error}")
+
+
+# --- a step ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Doing:
+    """A task that is filled and ready for its action."""
+
+    task: Task
+    settings: Action
+    call: Call
+
+
+def _perform(tasks: Sequence[Task], *, alone: bool) -> None:
+    """Do what several runs, or items of a list, are at: the same step of the same version."""
+    now = timezone.now()
+    ready = [doing for task in tasks if (doing := _prepare(task, now)) is not None]
+    for batch in [[one] for one in ready] if alone else [ready]:
+        if batch:
+            _attempt(batch, alone=alone)
+
+
+def _prepare(task: Task, now: datetime) -> _Doing | None:
+    """Fill the step's action for this run; None when it is skipped, handed over, or failed for want of a value."""
+    work, step, row = task.work, task.step, task.row
+    work.now = max(work.now, now)
     try:
-        outputs = _run(step, [(settings, call) for _, _, settings, call in calls], alone=alone)
+        context = work.see((task.node.key, task.item))
+        if task.waking:
+            if step.timeout and work.has_waited_too_long(task):
+                work.fail(task, f"timed out after {format_duration(step.timeout)}", permanent=True)
+                return None
+        else:
+            row.attempts += 1
+            if step.condition is not None and (step.items is None or step.asks_each):
+                verdict = step.condition.explain(context)
+                if not verdict.value:
+                    work.skip(task, verdict.reason)
+                    return None
+            row.input = step.values.render(context) if not step.values.constant else step.with_
+        settings = step.action_class.model_validate(row.input)
+    except EvaluationError as error:
+        work.fail(task, f"with.{error}", permanent=True)
+        return None
+    except ValidationError:
+        wrong = complaints(step.action_class, row.input)
+        work.fail(task, "; ".join(f"{dotted(('with', *at))}: {why}" for at, why in wrong), permanent=True)
+        return None
+    if isinstance(settings, Performed) and not task.waking:
+        work.hand_over(task, settings.lane)
+        return None
+    # An item's variables are its own; those of the run may be shared.
+    variables = context.variables if task.item is None else dict(context.variables)
+    name, run = work.plan.definition.name, work.run
+    return _Doing(task, settings, Call(row.uid, run.uid, name, step.id, row.attempts, variables, task.item, run.depth))
+
+
+def _attempt(batch: Sequence[_Doing], *, alone: bool) -> None:
+    step = batch[0].task.step
+    try:
+        results = _run(step, batch, alone=alone)
     except Exception as error:  # an action is foreign code, and so is the data it meets
         if not alone:
             raise
         raise_if_disconnected(error)
-        ((work, row, _, _),) = calls
+        task = batch[0].task
         if is_transient(error):
-            work.postpone()
+            task.work.postpone()
         else:
-            work.fail(step, row, _line(error), permanent=isinstance(error, StepError) and error.permanent)
+            task.work.fail(task, _line(error), permanent=isinstance(error, StepError) and error.permanent)
         return
     now = timezone.now()
-    for (work, row, _, _), output in zip(calls, outputs, strict=True):
-        work.now = now
-        work.succeed(row, output)
+    for doing, result in zip(batch, results, strict=True):
+        task = doing.task
+        task.work.now = max(task.work.now, now)
+        match result:
+            case Wait():
+                task.work.wait(task, result)
+            case _Started():
+                task.work.children.append(result.start)
+                if result.wait:
+                    task.work.wait(task, Wait())
+                else:
+                    task.work.succeed(task, {"workflow": result.workflow})
+            case Stop():
+                task.work.succeed(task, result.output)
+                task.work.stop()
+            case _:
+                task.work.succeed(task, result)
 
 
-def _settings(step: Step, work: Work, row: StepRun) -> Action | None:
-    """The step's action, filled for this run; None when the step is skipped, or failed for want of a value."""
-    try:
-        if step.condition is not None:
-            verdict = step.condition.explain(work.see())
-            if not verdict.value:
-                work.skip(row, verdict.reason)
-                return None
-        row.input = step.values.render(work.see()) if not step.values.constant else step.with_
-        return step.action_class.model_validate(row.input)
-    except EvaluationError as error:
-        work.fail(step, row, f"with.{error}", permanent=True)
-    except ValidationError:
-        wrong = complaints(step.action_class, row.input)
-        work.fail(step, row, "; ".join(f"{dotted(('with', *at))}: {why}" for at, why in wrong), permanent=True)
-    return None
-
-
-def _run(step: Step, calls: Sequence[tuple[Action, Call]], *, alone: bool) -> list[Json]:
+def _run(step: Step, batch: Sequence[_Doing], *, alone: bool) -> list[Json]:
     if alone:
         with transaction.atomic():
-            return _run(step, calls, alone=False)
+            return _run(step, batch, alone=False)
     if not step.timeout:
-        return step.action_class.run_batch(calls)
+        return _outputs(step, batch)
     _limit_statements(step.timeout)  # undone with the savepoint when the action raises
-    outputs = step.action_class.run_batch(calls)
+    outputs = _outputs(step, batch)
     _limit_statements(None)
     return outputs
+
+
+def _outputs(step: Step, batch: Sequence[_Doing]) -> list[Json | Turn]:
+    if batch[0].task.waking:
+        results = [doing.settings.wake(doing.call, doing.task.row.output) for doing in batch]
+    else:
+        results = step.action_class.run_batch([(doing.settings, doing.call) for doing in batch])
+    newest: dict[str, tuple[int, int]] = {}
+    return [
+        _started(result, doing, newest) if isinstance(result, Child) else result
+        for doing, result in zip(batch, results, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A child that is stored, due, with the step that started it."""
+
+    workflow: str
+    start: Start
+    wait: bool
+
+
+def _started(child: Child, doing: _Doing, newest: dict[str, tuple[int, int]]) -> _Started:
+    name, run = child.workflow, doing.task.work.run
+    if run.depth >= MOST_DEPTH:
+        raise StepError(
+            f"the run is {run.depth} runs and events away from what began it; {MOST_DEPTH} is the end, because "
+            "workflows that start each other would never end",
+            permanent=True,
+        )
+    if name not in newest:
+        found = Workflow.objects.filter(name=name, enabled=True).annotate(version=Max("versions"))
+        newest[name] = found.values_list("pk", "version").first() or (0, 0)
+    workflow, version = newest[name]
+    if not version:
+        raise StepError(f'there is no workflow "{name}" that is enabled and has a version', permanent=True)
+    start = Start(
+        workflow, version, dict(child.input), doing.call.uid, f"step {doing.call.step}", run.uid, run.depth + 1
+    )
+    return _Started(name, start, child.wait)
 
 
 def _limit_statements(timeout: timedelta | None) -> None:
@@ -333,12 +382,6 @@ def _limit_statements(timeout: timedelta | None) -> None:
             cursor.execute(
                 "SELECT set_config('statement_timeout', %s, true)", [f"{int(timeout.total_seconds() * 1000)}ms"]
             )
-
-
-def _record_steps(works: Sequence[Work]) -> None:
-    rows = [row for work in works for row in work.done]
-    bulk.insert(row for row in rows if row.attempts <= 1)
-    bulk.update([row for row in rows if row.attempts > 1], STEP_PROGRESS)
 
 
 def _count(ended: Counter[tuple[str, str]]) -> None:

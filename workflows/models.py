@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, Now
 from project.due import Due, DueQuerySet, due_index
 from project.identifiers import new_uid
 from project.json_field import JSONField
-from workflows.queries import GateQuerySet, RecordQuerySet
+from workflows.queries import RecordQuerySet
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 
@@ -49,7 +49,7 @@ class WorkflowVersion(models.Model):
 
 
 class RunState(models.TextChoices):
-    """Where a run stands. Only `workflows.engine` moves it (docs/states.md)."""
+    """Where a run stands. Only `workflows.work` moves it (docs/states.md)."""
 
     RUNNING = "running"  # it has steps to do, now or at due_at; the engine leaves it
     WAITING = "waiting"  # a step waits for the world or for a time; the engine leaves it when that comes
@@ -58,11 +58,15 @@ class RunState(models.TextChoices):
     CANCELLED = "cancelled"  # the end
 
 
-class StepState(models.TextChoices):
-    """Where a step of a run stands. `workflows.engine` moves it, and `workflows.performing` those outside (docs/states.md)."""
+ACTIVE = (RunState.RUNNING, RunState.WAITING)
+"""A run that is not at its end."""
 
-    PENDING = "pending"  # waits for its next attempt; who does it next leaves it: the engine, or for outside steps a performer
-    RUNNING = "running"  # an outside step whose lease a performer holds; its outcome leaves it, or the end of the lease
+
+class StepState(models.TextChoices):
+    """Where a step of a run stands. `workflows.work` moves it, and what stands outside `workflows.performing`, too."""
+
+    PENDING = "pending"  # waits for its next attempt; the engine leaves it, or a performer when it is outside
+    RUNNING = "running"  # outside: a performer holds its lease, and leaves it with its outcome
     WAITING = "waiting"  # waits for the world or for a time; the engine leaves it when that comes
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -181,16 +185,36 @@ class StepRun(Due):
         return f"{self.step} of {self.run_id}"
 
 
-class Gate(models.Model):
-    """What runs that name the same key share: a digest's first run, a throttle's last turns. Locked while it is changed."""
+class Gate(Due):
+    """What runs that name the same key share: a digest's first run, a throttle's last turns.
+
+    `due_at` is the time from which nobody needs it any more.
+    """
 
     key = models.CharField(max_length=500, primary_key=True)
     value = JSONField(default=dict)
 
-    objects = GateQuerySet.as_manager()
+    objects = DueQuerySet["Gate"].as_manager()
+
+    class Meta:
+        indexes: ClassVar = [due_index("gate_due")]
 
     def __str__(self) -> str:
         return self.key
+
+
+class Gathered(models.Model):
+    """What one run brought to a digest. The digest's first run takes it along when the time comes."""
+
+    uid = models.UUIDField(primary_key=True, help_text="The step run that brought it.")
+    gate = models.CharField(max_length=500)
+    value = JSONField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["gate", "uid"], name="gathered_by_gate")]  # what a digest takes along
+
+    def __str__(self) -> str:
+        return f"{self.uid} at {self.gate}"
 
 
 class Record(models.Model):

@@ -10,7 +10,7 @@ from django.db import connection, models
 from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
-    from workflows.models import Gate, Record  # noqa: F401  only for the querysets' types: models import this module
+    from workflows.models import Record  # noqa: F401  only for the queryset's type: models import this module
 
 Json: TypeAlias = Any
 Address: TypeAlias = tuple[str, str]  # collection and key of a record
@@ -85,25 +85,6 @@ class RecordQuerySet(models.QuerySet["Record"]):
                 _columns(sorted(addresses)),
             )
             return {(collection, key): version for collection, key, version in cursor.fetchall()}
-
-
-class GateQuerySet(models.QuerySet["Gate"]):
-    """Gates are made when they are first passed."""
-
-    def hold(self, keys: Iterable[str]) -> dict[str, Gate]:
-        """The gates with these keys, locked until the end of the transaction.
-
-        Locked in the order of their keys, so that two batches do not wait for each other in a circle.
-        """
-        wanted = sorted(set(keys))
-        with connection.cursor() as cursor:
-            # The ORM's get_or_create takes a gate at a time, and does not lock one that it makes before it reads it.
-            cursor.execute(
-                "INSERT INTO workflows_gate (key, value) SELECT key, '{}' FROM unnest(%s::text[]) AS given (key) "
-                "ON CONFLICT DO NOTHING",
-                [wanted],
-            )
-        return {gate.key: gate for gate in self.filter(key__in=wanted).order_by("key").select_for_update()}
 
 
 def _columns(addresses: Iterable[Address]) -> list[list[str]]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.core.signing import BadSignature, Signer
 
 from project.expressions import Context, make_context
 from workflows.models import Run
+from workflows.publishing import load
 
 FAILURE: Final = "$failure"  # in `Run.steps`, beside the steps' outcomes; no step can have this id
 
@@ -19,7 +24,33 @@ def scope(run: Run, **more: Any) -> Context:
             "uid": str(run.uid),
             "version": run.version_id,
             "started_at": run.started_at,
+            "links": links_of(run),
         },
         failure=run.steps.get(FAILURE, {}),
         **more,
     )
+
+
+def links_of(run: Run) -> dict[str, str]:
+    """Where to decide on the run's approvals: {step: address}. Whoever has an address may decide."""
+    return {
+        step.id: f"{settings.CARILLON_URL}/steps/{token_of(run.uid, step.id)}"
+        for step in load(run.version_id).approvals
+    }
+
+
+def token_of(run: UUID, step: str) -> str:
+    """A name of the run's step that nobody can make up."""
+    return _signer.sign(f"{run.hex}.{step}")
+
+
+def step_of(token: str) -> tuple[UUID, str] | None:
+    """The run and the step that the token names; None when it is none of ours."""
+    try:
+        run, _, step = _signer.unsign(token).partition(".")
+    except BadSignature:
+        return None
+    return UUID(run), step
+
+
+_signer = Signer(salt="carillon.step", sep="~")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from project import bulk
 from project.doorbell import ring
 from workflows.actions.base import Json
-from workflows.models import Run, RunState, StepRun, StepState
+from workflows.models import ACTIVE, Run, StepRun, StepState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,13 @@ def complete(answers: Mapping[UUID, Answer]) -> set[UUID]:
     Inside the caller's transaction, if there is one. Whoever asks for a step that is not waiting (it was answered, its
     time is over, its run was cancelled, it has not begun) does nothing.
     """
+    if not answers:
+        return set()
     with transaction.atomic():
         waiting = StepRun.objects.filter(pk__in=answers, state=StepState.WAITING)
         # Runs before their steps, and both in one order, as everywhere: so nobody waits for each other in a circle.
         runs = (
-            Run.objects.filter(pk__in=waiting.values("run"), state__in=(RunState.RUNNING, RunState.WAITING))
+            Run.objects.filter(pk__in=waiting.values("run"), state__in=ACTIVE)
             .order_by("pk")
             .select_for_update(no_key=True)
         )

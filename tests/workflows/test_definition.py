@@ -83,16 +83,21 @@ def test_what_is_kept_is_the_definition_in_full() -> None:
         "kind": "Workflow",
         "name": "x",
         "description": "",
+        "concurrency": None,
         "timeout": None,
         "steps": [
             {
                 "id": "a",
                 "action": "transform",
+                "needs": None,
                 "if": None,
+                "for_each": None,
+                "parallel": None,
                 "with": {"values": 1},
                 "retry": None,
                 "timeout": "1m30s",
                 "on_error": "fail",
+                "undo": None,
             }
         ],
         "on_failure": [],
@@ -123,7 +128,7 @@ def step(fields: str) -> str:
     return f"name: x\nsteps:\n- {{id: a, action: transform, with: {{values: 1}}, {fields}}}"
 
 
-STEP_FIELDS = "known: id, action, if, with, retry, timeout, on_error"
+STEP_FIELDS = "known: id, action, needs, if, for_each, parallel, with, retry, timeout, on_error, undo"
 TRANSFORM = "name: x\nsteps:\n- id: a\n  action: transform\n  with:\n    values: {v}"
 
 
@@ -145,20 +150,62 @@ TRANSFORM = "name: x\nsteps:\n- id: a\n  action: transform\n  with:\n    values:
         (step("") + "\ntimeout: soon", 4, "timeout", '"soon" is not a duration; write for example 30s, 15m, 2h'),
         (step("") + "\ntimeout: 0s", 4, "timeout", "must be longer than 0s"),
         (step("") + "\nstepz: 1", 4, "stepz", 'unknown field "stepz", did you mean "steps"? known: kind, name, desc'),
+        (step("") + "\nconcurrency: {limit: 1}", 4, "concurrency.key", "this field is required"),
         (
-            step("") + "\nconcurrency: {limit: 1}",
+            step("") + "\nconcurrency: {key: a, limit: 0}",
             4,
-            "concurrency",
-            'unknown field "concurrency"; known: kind, name, desc',
+            "concurrency.limit",
+            "should be greater than or equal to 1",
         ),
-        # a step
-        ("name: x\nsteps: {id: a}", 2, "steps", "should be a list, not {"),
-        ("name: x\nsteps:\n- notify", 3, "steps[0]", 'should be a map of fields, not "notify"'),
-        ("name: x\nsteps:\n- {action: transform, with: {values: 1}}", 3, "steps[0].id", "this field is required"),
-        ("name: x\nsteps:\n- {id: a}", 3, "steps[0].action", "this field is required"),
-        (step("needs: [b]"), 3, "steps[0].needs", f'unknown field "needs"; {STEP_FIELDS}'),
-        (step("for_each: '${{ [1] }}'"), 3, "steps[0].for_each", f'unknown field "for_each"; {STEP_FIELDS}'),
-        (step("undo: {action: fail}"), 3, "steps[0].undo", f'unknown field "undo"; {STEP_FIELDS}'),
+        (step("") + "\nconcurrency: {key: a, on_conflict: wait}", 4, "concurrency.on_conflict", ""),
+        (step("") + "\nconcurrency: {key: '${{ event. }}'}", 4, "concurrency.key", ""),
+        (step("") + "\nconcurrency: {key: '${{ steps.a.output }}'}", 4, "concurrency.key", 'unknown variable "steps"'),
+        (step("needs: [b]"), 3, "steps[0].needs", 'unknown step "b"; known: a'),
+        (step("needs: [a]"), 3, "steps[0].needs", "goes in a circle: a needs a"),
+        (
+            step("needs: [b]") + "\n- {id: b, action: transform, with: {values: 1}, needs: [a]}",
+            3,
+            "steps[0].needs",
+            "goes in a circle: a needs b needs a",
+        ),
+        (
+            step("") + "\n- {id: b, needs: [], action: transform, with: {values: '${{ steps.a.output }}'}}",
+            4,
+            "steps[1].with.values",
+            'unknown earlier step "a"; known: none',
+        ),
+        (step("for_each: items"), 3, "steps[0].for_each", "is a list, or ${{ an expression that is one }}"),
+        (step("for_each: '${{ nothing }}'"), 3, "steps[0].for_each", 'unknown variable "nothing"'),
+        (step("for_each: '${{ item }}'"), 3, "steps[0].for_each", 'unknown variable "item"'),
+        (step("if: item > 1"), 3, "steps[0].if", 'unknown variable "item"'),
+        (step("parallel: 2"), 3, "steps[0].parallel", "bounds the items of for_each, and there is no for_each"),
+        (step("for_each: [1], parallel: 0"), 3, "steps[0].parallel", "should be greater than or equal to 1"),
+        (
+            step("undo: {action: fial, with: {message: no}}"),
+            3,
+            "steps[0].undo.action",
+            'unknown action "fial", did you mean "fail"?',
+        ),
+        (step("undo: {action: fail}"), 3, "steps[0].undo.with.message", "this field is required"),
+        (
+            step("undo: {action: fail, with: {message: '${{ item }}'}}"),
+            3,
+            "steps[0].undo.with.message",
+            'unknown variable "item"',
+        ),
+        (
+            step("") + "\non_failure: [{id: b, action: transform, with: {values: 1}, needs: [a]}]",
+            4,
+            "on_failure[0].needs",
+            "steps under on_failure run in their order and cannot have needs",
+        ),
+        (
+            "name: x\nsteps:\n- {id: a, action: approval, for_each: [1, 2]}",
+            3,
+            "steps[0].for_each",
+            "an approval has one link and one answer, so it cannot loop",
+        ),
+        ("name: x\nsteps:\n- {id: a, action: delay}", 3, "steps[0].with", "say either how long"),
         (step("wiht: {}"), 3, "steps[0].wiht", f'unknown field "wiht", did you mean "with"? {STEP_FIELDS}'),
         (step("on_error: stop"), 3, "steps[0].on_error", "should be 'fail' or 'continue', not \"stop\""),
         (step("timeout: -5"), 3, "steps[0].timeout", "-5 is negative"),
@@ -196,7 +243,7 @@ TRANSFORM = "name: x\nsteps:\n- id: a\n  action: transform\n  with:\n    values:
             "name: x\nsteps:\n- id: a\n  action: database.upsrt",
             4,
             "steps[0].action",
-            'unknown action "database.upsrt", did you mean "database.upsert"? known: database.delete, database.insert',
+            'unknown action "database.upsrt", did you mean "database.upsert"? known: approval, database.delete',
         ),
         (
             TRANSFORM.format(v=1) + "\n    value: 2",
@@ -264,6 +311,12 @@ def test_what_is_wrong_is_told_with_its_line(text: str, line: int, path: str, me
     assert problem.message.startswith(message)
 
 
+@pytest.mark.django_db
+def test_a_workflow_that_is_not_there_cannot_be_started() -> None:
+    [problem] = problems("name: x\nsteps:\n- {id: a, action: workflow.run, with: {workflow: nothing}}")
+    assert str(problem) == 'line 3: steps[0].with.workflow: unknown workflow "nothing"; known: none'
+
+
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     found = problems(
         """\
@@ -271,7 +324,7 @@ name: x
 steps:
   - id: a
     action: nothing
-    needs: [b]
+    wants: [b]
   - id: b
     if: steps.c.output ==
     action: fail
@@ -285,7 +338,7 @@ timeout: soon
     )
     assert [(problem.line, problem.path) for problem in found] == [
         (4, "steps[0].action"),
-        (5, "steps[0].needs"),
+        (5, "steps[0].wants"),
         (7, "steps[1].if"),
         (9, "steps[1].with.message"),
         (9, "steps[1].with.massage"),

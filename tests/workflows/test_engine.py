@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import Any, Self
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tests.workflows.runs import drain, outcome, start, time_passes, workflow
 from workflows import engine
 from workflows.actions import Action, Call, StepError, action
-from workflows.engine import Start
-from workflows.models import Record, Run, RunState, StepRun, WorkflowVersion
+from workflows.models import Record, Run, RunState, StepRun
 from workflows.publishing import publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,24 +50,6 @@ class Sleep(Action):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(%s)", [calls[0][0].seconds])
         return [None for _ in calls]
-
-
-def workflow(steps: str, name: str = "w", rest: str = "") -> WorkflowVersion:
-    return publish(f"name: {name}\nsteps:\n{steps}\n{rest}")[0]
-
-
-def start(version: WorkflowVersion, *inputs: dict[str, Any], at_once: bool = False) -> list[Run]:
-    with transaction.atomic():
-        return engine.start([Start(version.workflow_id, version.pk, given) for given in inputs], at_once=at_once)
-
-
-def drain() -> None:
-    while engine.advance():
-        pass
-
-
-def outcome(run: Run) -> dict[str, str]:
-    return {row.step: row.state for row in StepRun.objects.filter(run=run)}
 
 
 def marks() -> set[str]:
@@ -164,8 +146,7 @@ def test_a_failed_step_is_tried_again_as_its_policy_says() -> None:
     assert run.due_at is not None
     assert timedelta(minutes=55) < run.due_at - timezone.now() < timedelta(minutes=65)
     for _ in range(2):
-        Run.objects.update(due_at=timezone.now() - timedelta(seconds=1))
-        drain()
+        time_passes(2 * 3600)
     run.refresh_from_db()
     row = StepRun.objects.get(run=run)
     assert (run.state, row.state, row.attempts, row.error) == ("succeeded", "succeeded", 3, "")
@@ -177,8 +158,7 @@ def test_the_last_attempt_fails_the_run() -> None:
     w = workflow("  - {id: mark, action: test.mark, with: {key: a, explode: true}, retry: {attempts: 2, delay: 1s}}")
     (run,) = start(w, {})
     for _ in range(2):
-        Run.objects.update(due_at=timezone.now() - timedelta(seconds=1))
-        drain()
+        time_passes(2 * 3600)
     run.refresh_from_db()
     assert (run.state, run.due_at) == ("failed", None)
     assert StepRun.objects.get(run=run).attempts == 2

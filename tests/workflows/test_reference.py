@@ -9,7 +9,8 @@ import pytest
 
 from notifications.models import Channel, Recipient, Template
 from workflows.actions import actions
-from workflows.definition import Definition, Step, parse
+from workflows.definition import Concurrency, Definition, Step, Undo, parse
+from workflows.models import Workflow
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "workflows.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
@@ -23,22 +24,27 @@ def test_an_example_is_right(example: str) -> None:
     for channel in set(re.findall(r"channel:([\w-]+)", example)):
         Channel.objects.create(name=channel, type="slack", settings={"url": "https://example.com"})
     Channel.objects.create(name="mail", type="email", default=True)
-    Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"})
+    Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"}, topics=["on-call", "second-line"])
+    for workflow in re.findall(r"workflow: ([\w-]+)", example):
+        Workflow.objects.create(name=workflow)
     parse(example if example.startswith("kind:") else f"name: example\nsteps:\n{example}")
 
 
 def test_every_field_of_the_language_is_told_of() -> None:
     for model in (Definition, Step):
         for name, field in model.model_fields.items():
-            assert f"| `{field.alias or name}` |" in TEXT
+            assert f"| `{field.alias or name}` |" in TEXT or f"| `{field.alias or name}`, " in TEXT
+    for model in (Concurrency, Undo):
+        for name, field in model.model_fields.items():
+            assert f"`{field.alias or name}`" in TEXT
 
 
 def test_every_action_and_its_fields_are_told_of() -> None:
     for name, cls in actions.items():
         if cls.__module__.startswith("workflows.actions."):
             assert f"`{name}`" in TEXT
-            for field in cls.model_fields:
-                assert f"`{field}`" in TEXT, f"{name} takes {field}"
+            for field, info in cls.model_fields.items():
+                assert f"`{info.alias or field}`" in TEXT, f"{name} takes {field}"
 
 
 def test_there_are_examples_of_every_action() -> None:

@@ -13,8 +13,8 @@ An action is a class whose fields are what a step writes under `with`, and whose
 
 `run` is called inside the engine's transaction: what it changes in the database is committed together with the record
 that the step is done, so it happens exactly once whatever dies when. It must not talk to the world outside PostgreSQL.
-What it returns (JSON) is `steps.<id>.output` for the steps after it; instead of an output it may return a turn: `Wait`,
-`Stop` or `Child`. Raise `StepError` for a failure that a person should read; any other exception fails the step as well.
+What it returns (JSON) is `steps.<id>.output` for the steps after it; it may also return a turn, `Wait`, `Stop` or
+`Child`. Raise `StepError` for a failure that a person should read; any other exception fails the step as well.
 
 What talks to the world is an `OutsideAction`: its `perform` is called after the commit, by a performer that holds a
 lease on the step, at least once. `call.key` is the same on every attempt, for the far side to know a repetition by:
@@ -39,10 +39,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from notifications.transport import Transport
 from project.retry import RetryPolicy
@@ -75,6 +75,10 @@ class Call:
     def key(self) -> str:
         """Names this step of this run for ever, also when somebody has the run retried: an idempotency key."""
         return f"{self.run}/{self.step}" if self.item is None else f"{self.run}/{self.step}/{self.item}"
+
+    def gate(self, key: str) -> str:
+        """Names what the runs at this step have in common under `key` (workflows/gates.py)."""
+        return f"{self.workflow}/{self.step}:{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +173,13 @@ class NetworkAction(Performed):
     async def perform(self, call: Call, transport: Transport) -> Json | Wait:
         """Do the step by what `transport` keeps open. It must not touch the database, nor block."""
         raise TypeError(f"{type(self).__name__} does not override perform")
+
+
+Key: TypeAlias = Annotated[str, Field(max_length=300, coerce_numbers_to_str=True)]
+"""What runs have in common that `throttle`, `debounce` or `digest` treat together; empty: all runs of the workflow."""
+
+
+def longer_than_nothing(duration: timedelta) -> timedelta:
+    if not duration:
+        raise ValueError("must be longer than 0s")
+    return duration

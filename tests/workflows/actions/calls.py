@@ -10,7 +10,7 @@ from workflows.actions import Call, actions
 
 
 def call(context: Mapping[str, Any] | None = None) -> Call:
-    return Call(uid=new_uid(), run=new_uid(), step="step", attempt=1, context=context or {})
+    return Call(uid=new_uid(), run=new_uid(), workflow="w", step="step", attempt=1, context=context or {})
 
 
 def run(action: str, *settings: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> list[Any]:

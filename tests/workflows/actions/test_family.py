@@ -13,10 +13,11 @@ every_action = pytest.mark.parametrize("cls", OURS.values(), ids=OURS)
 
 def test_there_are_those_that_the_reference_tells_of() -> None:
     assert sorted(OURS) == [
+        "approval",
         *("database.delete", "database.insert", "database.update", "database.upsert"),
-        *("fail", "notify"),
+        *("debounce", "delay", "digest", "fail", "notify"),
         *("record.delete", "record.patch", "record.put"),
-        "transform",
+        *("throttle", "transform", "workflow.run"),
     ]
 
 

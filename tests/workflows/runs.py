@@ -1,0 +1,48 @@
+"""Starting workflows in a test, and going on with them as the workers would."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from workflows import engine
+from workflows.models import Gate, Run, StepRun, WorkflowVersion
+from workflows.publishing import publish
+from workflows.work import Start
+
+
+def workflow(steps: str, name: str = "w", rest: str = "") -> WorkflowVersion:
+    return publish(f"name: {name}\nsteps:\n{steps}\n{rest}")[0]
+
+
+def start(version: WorkflowVersion, *inputs: dict[str, Any], at_once: bool = False) -> list[Run]:
+    with transaction.atomic():
+        return engine.start([Start(version.workflow_id, version.pk, given) for given in inputs], at_once=at_once)
+
+
+def drain() -> None:
+    while engine.advance():
+        pass
+
+
+def time_passes(seconds: float) -> None:
+    """As if everything had happened that much earlier; then what is due is done."""
+    by = timedelta(seconds=seconds)
+    for model in (Run, StepRun, Gate):
+        model.objects.filter(due_at__isnull=False).update(due_at=F("due_at") - by)
+    StepRun.objects.update(started_at=F("started_at") - by)
+    Run.objects.update(started_at=F("started_at") - by)
+    drain()
+
+
+def outcome(run: Run) -> dict[str, str]:
+    """The states of the run's steps; an item of a loop is called `step[0]`."""
+    rows = StepRun.objects.filter(run=run)
+    return {row.step if row.item is None else f"{row.step}[{row.item}]": row.state for row in rows}
+
+
+def state(run: Run) -> str:
+    return Run.objects.get(pk=run.pk).state

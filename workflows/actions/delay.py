@@ -1,0 +1,33 @@
+"""`delay`: go on later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Annotated
+
+from django.utils import timezone
+from pydantic import AwareDatetime, Field
+
+from project.durations import Duration
+from workflows.actions import Action, Call, StepError, Wait, action
+from workflows.actions.base import Json
+
+
+@action("delay")
+class Delay(Action):
+    """Waits `for` a length of time, or `until` a time (with its offset). Output: {"until"}."""
+
+    for_: Annotated[Duration | None, Field(alias="for")] = None
+    until: AwareDatetime | None = None
+
+    @classmethod
+    def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
+        if ("for" in given) == ("until" in given):
+            yield "", "say either how long, `for: 15m`, or `until` when"
+
+    def run(self, call: Call) -> Json:
+        if self.until is None and self.for_ is None:
+            raise StepError("neither `for` nor `until` has a value", permanent=True)
+        until = self.until or timezone.now() + (self.for_ or timedelta())
+        return Wait(until, {"until": until.isoformat()})

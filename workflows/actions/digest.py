@@ -1,0 +1,74 @@
+"""`digest`: gather what many runs bring, and go on once with all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Final, Self
+
+from django.utils import timezone
+from pydantic import AfterValidator
+
+from project import bulk
+from project.durations import Duration
+from workflows import gates
+from workflows.actions import Action, Call, Stop, Wait, action
+from workflows.actions.base import Json, Key, longer_than_nothing
+from workflows.models import Gate, Gathered, StepRun, StepState
+
+MOST_ITEMS: Final = 1000
+
+
+@action("digest")
+class Digest(Action):
+    """The first run with this `key` waits for `window`; those that come meanwhile leave what they bring, and end here.
+
+    `collect` is what each brings; without it, its `event`. Output of the first: {"count", "items": what was brought,
+    in the order in which it came, at most 1,000}; of the others {"merged_into": the step run of the first}.
+    """
+
+    key: Key = ""
+    window: Annotated[Duration, AfterValidator(longer_than_nothing)]
+    collect: Any = None
+
+    @classmethod
+    def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
+        keys = [call.gate(one.key) for one, call in calls]
+        held = gates.hold(keys)
+        first = _still_waiting(held.values())
+        now = timezone.now()
+        turns: list[Json] = []
+        for key, (one, call) in zip(keys, calls, strict=True):
+            if key in first:
+                turns.append(Stop({"merged_into": first[key]}))
+                continue
+            first[key] = str(call.uid)
+            until = now + one.window
+            held[key].value, held[key].due_at = {"first": first[key]}, until + timedelta(days=1)
+            turns.append(Wait(until, {"until": until.isoformat()}))
+        bulk.update(list(held.values()), ("value", "due_at"))
+        bulk.insert(
+            Gathered(uid=call.uid, gate=key, value=one.brought(call))
+            for key, (one, call) in zip(keys, calls, strict=True)
+        )
+        return turns
+
+    def brought(self, call: Call) -> Json:
+        return call.context["event"] if self.collect is None else self.collect
+
+    def wake(self, call: Call, output: Json) -> Json:
+        key = call.gate(self.key)
+        gate = gates.hold([key])[key]
+        gathered = Gathered.objects.filter(gate=key).order_by("uid")
+        items = list(gathered.values_list("value", flat=True)[:MOST_ITEMS])
+        count, _ = gathered.delete()
+        gate.delete()
+        return {"count": count, "items": items}
+
+
+def _still_waiting(gates: Iterable[Gate]) -> dict[str, str]:
+    """The first runs' steps by gate, without those that were cancelled; what was brought to one is for the next."""
+    first = {gate.key: gate.value["first"] for gate in gates if gate.value}
+    waiting = StepRun.objects.filter(pk__in=first.values(), state=StepState.WAITING).values_list("pk", flat=True)
+    alive = set(map(str, waiting))
+    return {key: uid for key, uid in first.items() if uid in alive}
