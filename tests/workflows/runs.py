@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -33,9 +33,23 @@ def time_passes(seconds: float) -> None:
     by = timedelta(seconds=seconds)
     for model in (Run, StepRun, Gate):
         model.objects.filter(due_at__isnull=False).update(due_at=F("due_at") - by)
+    for gate in Gate.objects.all():
+        gate.value = _earlier(gate.value, by)
+        gate.save()
     StepRun.objects.update(started_at=F("started_at") - by)
     Run.objects.update(started_at=F("started_at") - by)
     drain()
+
+
+def _earlier(value: Any, by: timedelta) -> Any:
+    if isinstance(value, dict):
+        return {name: _earlier(each, by) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_earlier(each, by) for each in value]
+    try:
+        return (datetime.fromisoformat(value) - by).isoformat()
+    except (TypeError, ValueError):
+        return value
 
 
 def outcome(run: Run) -> dict[str, str]:

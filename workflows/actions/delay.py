@@ -7,11 +7,17 @@ from datetime import timedelta
 from typing import Annotated
 
 from django.utils import timezone
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from project.durations import Duration
 from workflows.actions import Action, Call, StepError, Wait, action
 from workflows.actions.base import Json
+
+
+def _written(value: Json) -> Json:
+    if not isinstance(value, str):
+        raise ValueError("should be a time with its offset, such as 2030-01-31T12:00:00Z")
+    return value
 
 
 @action("delay")
@@ -19,7 +25,7 @@ class Delay(Action):
     """Waits `for` a length of time, or `until` a time (with its offset). Output: {"until"}."""
 
     for_: Annotated[Duration | None, Field(alias="for")] = None
-    until: AwareDatetime | None = None
+    until: Annotated[AwareDatetime, BeforeValidator(_written)] | None = None
 
     @classmethod
     def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
