@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,20 +79,34 @@ def live_postgres() -> Iterator[Postgres]:
         yield postgres
 
 
-@pytest.fixture
-def live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[Live]:
+@contextmanager
+def a_live(postgres: Postgres, blocker: DjangoDbBlocker) -> Iterator[Live]:
     """A Carillon in real processes on an empty, migrated database; nothing is started yet."""
     name = f"live_{next(_numbers)}"
     directory = servers.directory / name
     directory.mkdir()
-    url = live_postgres.create_database(name, template=TEMPLATE)
-    with Valkey(directory / "valkey") as valkey, django_db_blocker.unblock(), django_connected_to(url):
-        live = Live(directory, live_postgres, name, valkey)
+    url = postgres.create_database(name, template=TEMPLATE)
+    with Valkey(directory / "valkey") as valkey, blocker.unblock(), django_connected_to(url):
+        live = Live(directory, postgres, name, valkey)
         yield live
         live.close()
-    if live_postgres.process is None:
-        live_postgres.start()
-    live_postgres.drop_database(name)
+    if postgres.process is None:
+        postgres.start()
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[Live]:
+    """A Carillon for one test."""
+    with a_live(live_postgres, django_db_blocker) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def shared_live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[Live]:
+    """A Carillon for the tests of a module, which do not mind each other."""
+    with a_live(live_postgres, django_db_blocker) as live:
+        yield live
 
 
 @pytest.fixture

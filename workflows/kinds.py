@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -29,6 +30,17 @@ class WorkflowKind(Kind):
         if isinstance(enabled, bool):
             return []
         return [(written.line(("enabled",)), f"enabled: should be true or false, not {shown(enabled)}")]
+
+    @classmethod
+    def refers_to(cls, data: Mapping[str, Json]) -> set[str]:
+        """The workflows that its steps start."""
+        steps = [step for section in ("steps", "on_failure") for step in _list(data.get(section))]
+        undoing = [step["undo"] for step in steps if isinstance(step, dict) and isinstance(step.get("undo"), dict)]
+        starting = [
+            step for step in (*steps, *undoing) if isinstance(step, dict) and step.get("action") == "workflow.run"
+        ]
+        names = [step["with"].get("workflow") for step in starting if isinstance(step.get("with"), dict)]
+        return {name for name in names if isinstance(name, str)}
 
     @classmethod
     def write(cls, row: Workflow | None, written: Written) -> None:
@@ -73,6 +85,10 @@ class WorkflowKind(Kind):
     @classmethod
     def facts(cls, row: Workflow) -> str:
         return "runs" if Run.objects.filter(workflow=row).exists() else ""
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
 
 
 def _placed(written: Written, problem: Problem) -> tuple[int, str]:

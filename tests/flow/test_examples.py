@@ -1,0 +1,161 @@
+"""Each construct of the workflow language, as its example has it, through real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from events.models import ApiKey, Scope, Source
+from notifications.models import Channel
+from tests.live import Live, wait_until
+from tests.sinks import SmtpSink
+from tests.workflows.runs import move_back
+from workflows.models import Record, Run
+
+pytestmark = pytest.mark.flow
+
+DIRECTORY = Path("examples/workflows")
+
+
+class Stack:
+    """A running Carillon with all examples, and a producer."""
+
+    def __init__(self, live: Live, mails: SmtpSink) -> None:
+        self.live, self.mails = live, mails
+        live.environment.update(EMAIL_URL=mails.url, INBOX_SLACK_URL="http://127.0.0.1:1/nobody")
+        live.manage("apply", "examples")
+        Channel.objects.update(retry_schedule=["0s"])
+        _, self.key = ApiKey.issue(Source.objects.get(name="local"), "tests", [Scope.EVENTS_WRITE, Scope.EVENTS_READ])
+        live.start("web", "worker", "sender", "clock")
+        live.wait_ready()
+
+    def send(self, type_: str, *data: dict[str, Any]) -> list[Run]:
+        """Send the events, one after the other; returns the runs that they start."""
+        runs = []
+        for each in data:
+            answer = requests.post(
+                f"{self.live.url}/api/v1/events",
+                json={"type": type_, "data": each},
+                headers={"Authorization": f"Bearer {self.key}"},
+                timeout=30,
+            )
+            assert answer.status_code == 202, answer.text
+            uid = answer.json()["uid"]
+            runs.append(wait_until(lambda uid=uid: Run.objects.filter(origin=uid).first(), what=f"a run for {each}"))
+        return runs
+
+    def ends(self, run: Run, state: str = "succeeded", seconds: float = 20) -> Run:
+        """Wait for the run's end."""
+        wait_until(lambda: Run.objects.get(pk=run.pk).finished_at, seconds=seconds, what=f"the end of {run.pk}")
+        run.refresh_from_db()
+        assert run.state == state, run.error
+        return run
+
+    def waits(self, run: Run) -> None:
+        wait_until(lambda: Run.objects.get(pk=run.pk).state == "waiting", what=f"{run.pk} to wait")
+
+
+@pytest.fixture(scope="module")
+def mail() -> Any:
+    sink = SmtpSink().start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(shared_live: Live, mail: SmtpSink) -> Stack:
+    return Stack(shared_live, mail)
+
+
+def record(collection: str, key: str) -> Any:
+    return Record.objects.get(collection=collection, key=key).value
+
+
+def test_a_graph(stack: Stack) -> None:
+    (run,) = stack.send("release.published", {"version": "2.4.0", "url": "https://example.com"})
+    stack.waits(run)
+    wait_until(lambda: "tell" in Run.objects.get(pk=run.pk).steps, what="the other branch")
+    assert record("releases", "2.4.0")["closed"] is False
+    move_back(1801)
+    stack.ends(run)
+    assert record("releases", "2.4.0")["closed"] is True
+
+
+def test_a_loop(stack: Stack) -> None:
+    parcels = [{"number": "P-1", "weight": 2.5}, {"number": "P-2", "weight": 0.0}, {"weight": 1.0}]
+    (run,) = stack.send("shipment.packed", {"shipment": "S-1", "parcels": parcels})
+    run = stack.ends(run)
+    assert record("parcels", "S-1/P-1") == {"place": 1, "weight": 2.5}
+    assert record("shipments", "S-1") == {"parcels": 3, "state": "failed"}
+    assert run.steps["parcels"]["errors"] == {"2": "with.key: no such key: number"}
+    assert Record.objects.filter(collection="parcels").count() == 1
+
+
+def test_undoing(stack: Stack) -> None:
+    cheap, dear = stack.send("trip.booked", {"trip": "T-1", "price": 900.0}, {"trip": "T-2", "price": 1200.0})
+    stack.ends(cheap)
+    assert {record("reservations", f"{what}-T-1") for what in ("hotel", "flight")} == {"reserved"}
+    stack.ends(dear, "failed")
+    assert record("reservations", "hotel-T-2") == "given back: pay: the card was refused"
+    assert not Record.objects.filter(key="flight-T-2").exists()
+
+
+def test_a_digest(stack: Stack) -> None:
+    texts = ["Looks good.", "Looks bad.", "Who wrote this?"]
+    first, *others = stack.send("comment.added", *({"document": "D-1", "text": text} for text in texts))
+    for run in others:
+        stack.ends(run)
+    stack.waits(first)
+    mails = len(stack.mails.mails)
+    move_back(601)
+    stack.ends(first)
+    wait_until(lambda: len(stack.mails.mails) > mails, what="the mail")
+    mail = stack.mails.mails[-1]
+    assert mail.message["Subject"] == "3 new comments on D-1"
+    assert mail.text.splitlines()[:3] == [f"- {text}" for text in texts]
+
+
+def test_a_debounce_and_a_throttle(stack: Stack) -> None:
+    runs = stack.send("page.changed", *({"site": "docs", "page": f"/{n}"} for n in range(3)))
+    for run in runs:
+        stack.waits(run)
+    move_back(61)
+    for run in runs:
+        stack.ends(run)
+    assert record("indexes", "docs") == {"changes": 3}
+    assert [list(Run.objects.get(pk=run.pk).steps) for run in runs[:2]] == [["settle"], ["settle"]]
+
+
+def test_one_after_the_other(stack: Stack) -> None:
+    first, second = stack.send("deploy.requested", *({"service": "shop", "version": version} for version in "78"))
+    stack.waits(first)
+    wait_until(lambda: Run.objects.get(pk=second.pk).queued, what="the queue")
+    assert record("deploying", "shop") == "7"
+    move_back(301)
+    stack.ends(first)
+    assert record("deployed", "shop") == "7"
+    wait_until(lambda: record("deploying", "shop") == "8", what="the next one")
+    move_back(301)
+    stack.ends(second)
+    assert record("deployed", "shop") == "8"
+
+
+def test_runs_that_a_run_starts(stack: Stack) -> None:
+    (run,) = stack.send("customer.left", {"customer": "ada", "shops": ["north", "south"]})
+    stack.ends(run)
+    assert record("closed-customers", "ada") == {"shops": 2}
+    assert {record("closed-shops", shop)["customer"] for shop in ("north", "south")} == {"ada"}
+    assert Run.objects.filter(parent=run.pk, state="succeeded").count() == 2
+
+
+def test_every_example_is_told_here(stack: Stack) -> None:
+    """The test above sends each example's events: the types are in this file's text."""
+    text = Path(__file__).read_text()
+    for path in DIRECTORY.glob("*.yaml"):
+        for line in path.read_text().split("\n---\n"):
+            if line.lstrip("# \n").startswith("kind: EventType") or "kind: EventType" in line:
+                name = next(each for each in line.splitlines() if each.startswith("name: ")).removeprefix("name: ")
+                assert f'"{name}"' in text, f"{path} has no test"
