@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from project import metrics
+from project import ledger, metrics
 from project.doorbell import send
 from project.models import Heartbeat
 from project.stage import stages
@@ -25,6 +25,7 @@ from project.stage import stages
 log = structlog.get_logger(__name__)
 
 TICK: Final = 1.0
+AUDIT_EVERY: Final = 60.0  # seconds between two audits of the ledger
 SLICE: Final = 2.0  # seconds of a stage's work between two looks at Redis
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # a process that is gone
 LOCK: Final = 0x6361_7269_6C6C_6F6E  # "carillo n": the advisory lock that lets one clock tick
@@ -39,6 +40,9 @@ class Clock:
         self._ticking = False
 
     def run(self) -> None:
+        # In a thread of its own, so that no bell waits for an audit.
+        bookkeeper = threading.Thread(target=self._keep_ledger, name="ledger", daemon=True)
+        bookkeeper.start()
         while not self.stop.is_set():
             started = time.monotonic()
             try:
@@ -49,6 +53,21 @@ class Clock:
                 connection.close()
                 log.warning("no database, trying again", error=str(error).strip())
             self.stop.wait(max(0.0, TICK - (time.monotonic() - started)))
+        bookkeeper.join()
+
+    def _keep_ledger(self) -> None:
+        """Audit the ledger every minute, while this clock is the one that ticks."""
+        again_at = 0.0
+        while not self.stop.wait(TICK):
+            if not self._ticking or time.monotonic() < again_at:
+                continue
+            again_at = time.monotonic() + AUDIT_EVERY
+            try:
+                close_old_connections()
+                ledger.keep(stop=self.stop.is_set)
+            except DatabaseError as error:
+                log.warning("ledger not kept", error=str(error).strip())
+        connection.close()
 
     def tick(self) -> None:
         """One look at everything that is due, unless another clock ticks."""

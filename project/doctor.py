@@ -21,11 +21,13 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import autodiscover_modules
 
+from project.due import COUNTED
 from project.health import OK, readiness
 from project.kinds import in_order
+from project.ledger import Balance, balances
 from project.stage import stages
 
-LONGEST_WAIT: Final = 60.0  # seconds a due row may wait before something is wrong
+TOLD: Final = 3  # rows at fault that a finding names
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,44 @@ def due_rows() -> Iterator[Finding]:
     """Whether somebody takes what is due."""
     current_app.loader.import_default_modules()  # the stages are registered by the apps' tasks
     for stage in stages.values():
-        age = stage.rows().backlog_age()
-        if age > LONGEST_WAIT:
+        age, overdue = stage.rows().backlog_age(), stage.rows().overdue()
+        if overdue:
+            many = f"{overdue} or more" if overdue == COUNTED else str(overdue)
             yield Finding(
                 stage.name,
-                wrong=f"the oldest due row has waited for {age:.0f} s",
+                wrong=f"nobody took {many} due rows for more than a minute, the oldest for {age:.0f} s",
                 remedy="See the log of the process that serves the stage, or start more of them.",
             )
         else:
             yield Finding(stage.name, note="nothing waits" if not age else f"the oldest due row waits {age:.1f} s")
+
+
+@examination
+def ledger() -> Iterator[Finding]:
+    """Whether the sums hold that the clock audits (project/ledger.py)."""
+    for balance in balances():
+        yield _audited(balance)
+
+
+def _audited(balance: Balance) -> Finding:
+    name = f"ledger: {balance.sum.name}"
+    if balance.difference:
+        some = "; ".join(f"{fault.uid}: {fault.what}" for fault in balance.faults[:TOLD])
+        return Finding(
+            name,
+            wrong=f"{balance.difference} rows do not balance ({balance.sum.says}): {some}",
+            remedy="docs/how-to/when-the-ledger-does-not-balance.md tells what it means and what to do.",
+        )
+    if balance.late or (balance.error and balance.as_of is None):
+        since = f"not audited for {balance.age:.0f} s" if balance.as_of else "never audited yet"
+        return Finding(
+            name,
+            wrong=f"{since}: {balance.error}" if balance.error else since,
+            remedy="Is `manage.py clock` running? Its log tells why it does not audit, or what takes so long.",
+        )
+    if balance.as_of is None:
+        return Finding(name, note="not audited yet; the clock does it every minute")
+    return Finding(name, note=f"{balance.left} = {balance.right} in the last hour")
 
 
 @examination

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, TypeVar
+from datetime import timedelta
+from typing import Any, Final, Self, TypeVar
 
 from django.db import connection, models
 from django.db.models.functions import Now
 
 M = TypeVar("M", bound=models.Model)
+
+LONGEST_WAIT: Final = timedelta(minutes=1)  # a row that was due for longer, and nobody took, is overdue
+COUNTED: Final = 10_000  # overdue rows; it is enough to know that there are more
 
 
 class DueQuerySet(models.QuerySet[M]):
@@ -58,6 +62,10 @@ class DueQuerySet(models.QuerySet[M]):
             )
             (age,) = cursor.fetchone() or (None,)
         return float(age or 0.0)
+
+    def overdue(self) -> int:
+        """How many rows have been due for more than a minute without anybody taking them; at most COUNTED."""
+        return self.filter(due_at__lt=Now() - LONGEST_WAIT)[:COUNTED].count()
 
 
 class Due(models.Model):

@@ -1,9 +1,10 @@
-"""The kernel's own rows: how often the configuration changed, what was counted, and who is alive."""
+"""The kernel's own rows: how often the configuration changed, what was counted, who is alive, and the ledger."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import models
 from django.db.models.functions import Now
@@ -53,3 +54,43 @@ class Heartbeat(models.Model):
     def alive(cls, within: timedelta = timedelta(seconds=20)) -> models.QuerySet[Heartbeat]:
         """The processes heard of within that time, by PostgreSQL's clock."""
         return cls.objects.filter(at__gt=Now() - within)
+
+
+class LedgerSum(models.Model):
+    """How far a sum has been audited (project/ledger.py)."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    head = models.UUIDField(default=UUID(int=0))  # rows up to this uid have been audited since they settled
+    swept = models.UUIDField(default=UUID(int=0))  # and up to this one once more
+    as_of = models.DateTimeField(null=True)
+    seconds = models.FloatField(default=0.0)
+    error = models.TextField(default="")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LedgerPage(models.Model):
+    """What a sum came to over a range of uids. Pages of the last hour are kept, and older ones until they balance."""
+
+    sum = models.ForeignKey(LedgerSum, on_delete=models.CASCADE, related_name="pages", db_index=False)
+    after = models.UUIDField()
+    upto = models.UUIDField()
+    left = models.BigIntegerField()
+    right = models.BigIntegerField()
+    difference = models.BigIntegerField()
+    faults = models.JSONField(default=list)
+    audited_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            # Also the index for "the page behind this one".
+            models.UniqueConstraint(fields=["sum", "after"], name="one_page_per_beginning"),
+        ]
+        indexes: ClassVar = [
+            # what does not balance
+            models.Index(fields=["sum", "upto"], name="page_at_fault", condition=~models.Q(difference=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sum_id}: {self.left} = {self.right}"

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from project import health
+from project.ledger import balances
 from project.metrics import HELP
 from project.models import Tally
 from project.stage import stages
@@ -43,7 +44,7 @@ class Nowhere(APIView):
 
 
 class Tallies(Collector):
-    """The Tally rows as counters, and each stage's backlog as a gauge."""
+    """The Tally rows as counters; each stage's backlog and each sum of the ledger as gauges."""
 
     def collect(self) -> Iterator[Metric]:
         counters: dict[str, CounterMetricFamily] = {}
@@ -55,9 +56,27 @@ class Tallies(Collector):
             family.add_metric([tally.labels[label] for label in labels], tally.value)
         yield from counters.values()
         age = GaugeMetricFamily("carillon_backlog_age_seconds", "How long the oldest due row waits.", labels=["stage"])
+        overdue = GaugeMetricFamily(
+            "carillon_overdue_rows", "Rows due for more than a minute that nobody took.", labels=["stage"]
+        )
         for stage in stages.values():
             age.add_metric([stage.name], stage.rows().backlog_age())
-        yield age
+            overdue.add_metric([stage.name], stage.rows().overdue())
+        yield from (age, overdue, *_ledger())
+
+
+def _ledger() -> Iterator[Metric]:
+    difference = GaugeMetricFamily(
+        "carillon_ledger_difference", "Rows that do not balance; 0 where all is well.", labels=["sum"]
+    )
+    age = GaugeMetricFamily("carillon_ledger_age_seconds", "How far the audit is behind.", labels=["sum"])
+    took = GaugeMetricFamily("carillon_ledger_audit_seconds", "What the last audit took.", labels=["sum"])
+    for balance in balances():
+        difference.add_metric([balance.sum.name], balance.difference)
+        if balance.as_of:
+            age.add_metric([balance.sum.name], balance.age)
+            took.add_metric([balance.sum.name], balance.seconds)
+    yield from (difference, age, took)
 
 
 _registry = CollectorRegistry(auto_describe=False)
