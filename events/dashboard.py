@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.admin import site
 from django.db.models import Q
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from events.models import Event
 from notifications.models import Channel, Delivery, DeliveryState
+from project.ledger import Balance, balances
 from project.stage import stages
 from workflows.models import Run, RunState
 
@@ -30,9 +33,18 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     may = request.user.has_perm
     context |= {
         "stages": [
-            {"title": STAGES.get(name, name), "age": (age := stage.rows().backlog_age()), "slow": age > SLOW}
+            {
+                "title": STAGES.get(name, name),
+                "age": (age := stage.rows().backlog_age()),
+                "slow": age > SLOW,
+                "overdue": stage.rows().overdue(),
+            }
             for name, stage in sorted(stages.items())
         ],
+        "ledger": (ledger := balances()),
+        "unbalanced": [_unbalanced(request, balance) for balance in ledger if balance.difference],
+        "audited_at": min((balance.as_of for balance in ledger if balance.as_of), default=None),
+        "unaudited": [balance for balance in ledger if balance.unaudited],
         "flower_url": settings.FLOWER_URL,
         "inbox": settings.INBOX,
     }
@@ -49,3 +61,12 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             Q(hold_until__gt=timezone.now()) | Q(failing_since__isnull=False) | Q(enabled=False)
         ).defer("settings")
     return context
+
+
+def _unbalanced(request: HttpRequest, balance: Balance) -> dict[str, Any]:
+    """A sum with its rows at fault, each with the address of its page for who may see it."""
+    opts = balance.sum.opened._meta
+    may = request.user.has_perm(f"{opts.app_label}.view_{opts.model_name}") and balance.sum.opened in site._registry
+    page = f"admin:{opts.app_label}_{opts.model_name}_change"
+    faults = [(fault, reverse(page, args=[fault.uid]) if may else "") for fault in balance.faults[:SHOWN]]
+    return {"balance": balance, "model": opts.verbose_name, "faults": faults}

@@ -133,11 +133,10 @@ def _audited(balance: Balance) -> Finding:
             wrong=f"{balance.difference} rows do not balance ({balance.sum.says}): {some}",
             remedy="docs/how-to/when-the-ledger-does-not-balance.md tells what it means and what to do.",
         )
-    if balance.late or (balance.error and balance.as_of is None):
-        since = f"not audited for {balance.age:.0f} s" if balance.as_of else "never audited yet"
+    if balance.unaudited:
         return Finding(
             name,
-            wrong=f"{since}: {balance.error}" if balance.error else since,
+            wrong=balance.unaudited,
             remedy="Is `manage.py clock` running? Its log tells why it does not audit, or what takes so long.",
         )
     if balance.as_of is None:

@@ -106,9 +106,13 @@ class Balance:
         return (timezone.now() - self.as_of).total_seconds() if self.as_of else 0.0
 
     @property
-    def late(self) -> bool:
-        """Nobody keeps it, or not fast enough."""
-        return self.age > LATE.total_seconds()
+    def unaudited(self) -> str:
+        """That nobody audits it, or not fast enough, and why; "" when all is well with that."""
+        if self.as_of is None:
+            return f"never audited: {self.error}" if self.error else ""  # the clock has only just begun
+        if self.age < LATE.total_seconds():
+            return ""
+        return f"not audited for {self.age:.0f} s" + (f": {self.error}" if self.error else "")
 
 
 _sums: dict[str, Sum] = {}

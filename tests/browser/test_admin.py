@@ -6,13 +6,18 @@ without `-k` it takes every page, light and dark, wide and narrow, to look at.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import requests
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from events.models import Event
 from notifications.models import Channel, Delivery
 from notifications.sender import Sender
+from project import ledger
+from project.identifiers import first_uid_at
 from project.stage import stages
 from tests.browser.conftest import Admin
 from tests.sinks import HttpSink
@@ -229,3 +234,30 @@ def test_forms_work_without_javascript(admin: Admin) -> None:
     page.click("[name=_save]")
     expect(page.locator("#result_list")).to_contain_text("version 1")
     context.close()
+
+
+def test_what_does_not_balance_is_red_on_the_first_page_and_leads_to_the_row(admin: Admin) -> None:
+    long_ago = timezone.now() - timedelta(minutes=5)
+    lost = Event.objects.create(
+        uid=first_uid_at(long_ago), source="/shop", event_id="lost", type="order.paid", time=long_ago
+    )
+    waits = timezone.now() - timedelta(minutes=2)
+    Event.objects.create(source="/shop", event_id="late", type="order.paid", time=waits, due_at=waits)
+    admin.open("")
+    expect(admin.page.get_by_text("Not audited yet; the clock does it")).to_be_visible()
+    ledger.keep()
+    admin.open("")
+    expect(admin.page.locator(".fact-error >> text=1 row does not balance")).to_be_visible()
+    expect(admin.page.locator(".fact-error >> text=Nobody took 1 due row for more than a minute.")).to_be_visible()
+    admin.page.click("text=All sums")
+    expect(admin.page.get_by_text("1 ≠ 0")).to_be_visible()
+    for width in (1280, 390):
+        admin.picture(f"all-ledger-{width}", width=width)
+    admin.page.click(f"text={lost.pk}")
+    expect(admin.page.locator("#content")).to_contain_text("order.paid")
+    Event.objects.filter(pk=lost.pk).update(due_at=timezone.now())
+    ledger.keep()
+    admin.open("")
+    expect(admin.page.get_by_text("Nothing is lost: 7 sums balance")).to_be_visible()
+    admin.picture("all-ledger-balanced")
+    expect(admin.page.get_by_text("does not balance")).to_have_count(0)

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -82,8 +83,9 @@ def uid_at(ago: timedelta) -> UUID:
     return UUID(int=first.int >> 80 << 80 | new_uid().int & (1 << 80) - 1)
 
 
-def change(row: Any, **values: Any) -> None:
-    type(row).objects.filter(pk=row.pk).update(**values)
+def change(row: Any, **values: Any) -> int:
+    changed: int = type(row).objects.filter(pk=row.pk).update(**values)
+    return changed
 
 
 def audited() -> dict[str, Balance]:
@@ -457,6 +459,26 @@ def test_the_doctor_tells_what_does_not_balance_and_when_nobody_keeps_it() -> No
     assert set(told().values()) == {""}
     LedgerSum.objects.update(as_of=timezone.now() - timedelta(minutes=11))
     assert "not audited for 66" in told()["ledger: runs"]
+
+
+def test_the_command_tells_what_was_audited_or_audits_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story(ago=timedelta(0))
+    call_command("ledger")
+    assert "ok     accepted    not audited yet" in capsys.readouterr().out
+    call_command("ledger", "--all")
+    assert "ok     accepted    1 = 1\n" in capsys.readouterr().out
+    change(story.event, routed_at=None)
+    ledger.keep()
+    call_command("ledger")  # what was made just now is not audited yet
+    with pytest.raises(CommandError, match="1 of 7 sums are wrong"):
+        call_command("ledger", "--all")
+    told = capsys.readouterr().out
+    assert "WRONG  accepted    1 ≠ 0\n" in told
+    assert f"event {story.event.uid}: neither routed nor waiting for it" in told
+    LedgerSum.objects.update(as_of=timezone.now() - timedelta(hours=1), error="canceled")
+    with pytest.raises(CommandError, match="7 of 7"):
+        call_command("ledger")
+    assert "not audited for 3600 s: canceled" in capsys.readouterr().out
 
 
 def test_the_clock_keeps_it_and_an_audit_delays_no_bell(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
