@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 TICK: Final = 1.0
 AUDIT_EVERY: Final = 60.0  # seconds between two audits of the ledger
+PATIENCE: Final = 6.0  # seconds that the end waits for an audit: its statements take no longer
 SLICE: Final = 2.0  # seconds of a stage's work between two looks at Redis
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # a process that is gone
 LOCK: Final = 0x6361_7269_6C6C_6F6E  # "carillo n": the advisory lock that lets one clock tick
@@ -53,7 +54,7 @@ class Clock:
                 connection.close()
                 log.warning("no database, trying again", error=str(error).strip())
             self.stop.wait(max(0.0, TICK - (time.monotonic() - started)))
-        bookkeeper.join()
+        bookkeeper.join(timeout=PATIENCE)
 
     def _keep_ledger(self) -> None:
         """Audit the ledger every minute, while this clock is the one that ticks."""

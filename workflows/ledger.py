@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from project.ledger import Sum, audited
-from workflows.models import UNDER_WAY, Run, RunState, StepRun, StepState
-
-OPEN: Final = (RunState.RUNNING, RunState.WAITING)
+from workflows.models import ACTIVE, UNDER_WAY, Run, RunState, StepRun, StepState
 
 # A subquery with LIMIT is asked for one row at a time. EXISTS may become a hash of the whole table.
 WOKEN_BY: Final = {
@@ -18,7 +16,7 @@ WOKEN_BY: Final = {
     """,
     "the end of a run that holds its slot": """
         run.queued AND (SELECT true FROM workflows_run AS holder WHERE holder.slot = run.slot AND holder.slot <> ''
-            AND holder.state IN ('running', 'waiting') AND NOT holder.queued LIMIT 1)
+            AND holder.state = ANY (%(active)s) AND NOT holder.queued LIMIT 1)
     """,
 }
 """Who may bring a run on that is not at its end, and how that is seen."""
@@ -33,7 +31,7 @@ RUNS: Final = audited(
                 SELECT uid, CASE
                     WHEN state = ANY (%(ended)s)
                         THEN CASE WHEN due_at IS NOT NULL THEN 'at its end (' || state || '), and still due' END
-                    WHEN state <> ALL (%(open)s) THEN 'in the unknown state "' || state || '"'
+                    WHEN state <> ALL (%(active)s) THEN 'in the unknown state "' || state || '"'
                     WHEN ({" OR ".join(f"({seen})" for seen in WOKEN_BY.values())}) IS NOT TRUE
                         THEN state || ', and nobody will wake it' END AS fault
                 FROM workflows_run AS run WHERE uid > %(after)s AND uid <= %(upto)s
@@ -41,8 +39,8 @@ RUNS: Final = audited(
             SELECT uid, 1 AS left_side, (fault IS NULL)::int AS right_side, fault FROM judged
         """,
         parameters={
-            "open": list(OPEN),
-            "ended": [state for state in RunState if state not in OPEN],
+            "active": list(ACTIVE),
+            "ended": [state for state in RunState if state not in ACTIVE],
             "under_way": list(UNDER_WAY),
         },
     )
@@ -62,6 +60,8 @@ STEPS: Final = audited(
                     WHEN step.state = ANY (%(ended)s) THEN NULL
                     WHEN step.state <> ALL (%(under_way)s)
                         THEN 'its step ' || step.step || ' is in the unknown state "' || step.state || '"'
+                    WHEN (SELECT run.state FROM workflows_run AS run WHERE run.uid = step.run_id) <> ALL (%(active)s)
+                        THEN 'its step ' || step.step || ' is ' || step.state || ', and the run is at its end'
                     WHEN step.state = 'waiting' AND step.due_at IS NULL THEN NULL
                     WHEN step.lane <> '' AND step.due_at IS NULL
                         THEN 'its step ' || step.step || ' is ' || step.state || ', and no performer will take it up'
@@ -73,6 +73,7 @@ STEPS: Final = audited(
             SELECT uid, 1 AS left_side, (fault IS NULL)::int AS right_side, fault FROM judged
         """,
         parameters={
+            "active": list(ACTIVE),
             "under_way": list(UNDER_WAY),
             "ended": [state for state in StepState if state not in UNDER_WAY],
         },

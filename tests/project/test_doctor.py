@@ -69,7 +69,7 @@ BREAKAGES: dict[str, tuple[Callable[[], Any], str, str]] = {
             due_at=timezone.now() - timedelta(minutes=2),
         ),
         "events.route",
-        "the oldest due row has waited for 12",
+        "nobody took 1 due rows for more than a minute, the oldest for 12",
     ),
     "a variable that is not set": (
         lambda: Channel.objects.create(name="chat", type="slack", settings={"url": "${NOT_SET_ANYWHERE}"}),

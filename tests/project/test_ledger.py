@@ -155,6 +155,11 @@ BREAKAGES: dict[str, tuple[Callable[[Story], Any], str, str]] = {
         "steps",
         "its step tell is waiting, and the run is not due",
     ),
+    "a step that goes on after its run": (
+        lambda story: change(story.step, state="running", lane="code", due_at=timezone.now()),
+        "steps",
+        "its step tell is running, and the run is at its end",
+    ),
     "a step in a state that is none": (
         lambda story: change(story.step, state="lost"),
         "steps",

@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pytest
 from django.core.management import get_commands, load_command_class
+from django.test import Client
 
 from notifications.channels import channel_types
+from project import ledger
 from project.apply import Outcome, apply, read_files
 from project.kinds import RowKind, kinds
+from project.metrics import HELP
+from project.models import Tally
 from workflows.definition import Definition
 
 CONFIGURATION = Path("docs/reference/configuration.md").read_text()
 COMMANDS = Path("docs/reference/commands.md").read_text()
+METRICS = Path("docs/reference/metrics.md").read_text()
+LEDGER = Path("docs/how-to/when-the-ledger-does-not-balance.md").read_text()
 OURS = ("project", "events", "workflows", "notifications", "examples")
 
 
@@ -52,7 +58,7 @@ def test_the_documents_of_the_reference_can_be_applied(tmp_path: Path) -> None:
 def test_every_command_and_option_is_described() -> None:
     commands = {name: app for name, app in get_commands().items() if str(app).split(".")[0] in OURS}
     assert [name for name in commands if not re.search(rf"`{name}\b", COMMANDS)] == []
-    for name in ("apply", "export", "send", "doctor", "demo"):
+    for name in ("apply", "export", "send", "doctor", "ledger", "demo"):
         told = COMMANDS.split(f"\n## {name}\n")[1].split("\n## ")[0]
         parser = load_command_class(str(commands[name]), name).create_parser("manage.py", name)
         own = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
@@ -68,3 +74,17 @@ def test_every_command_and_option_is_described() -> None:
             "--skip-checks",
         }
         assert [option for option in own - standard if option not in told] == []
+
+
+@pytest.mark.django_db
+def test_every_metric_is_described_and_no_other(client: Client) -> None:
+    Tally.objects.bulk_create(Tally(name=name, value=1) for name in HELP)
+    ledger.keep()
+    shown = set(re.findall(r"^# TYPE (\w+)", client.get("/metrics").content.decode(), re.MULTILINE))
+    assert set(re.findall(r"^\| `(carillon_\w+)` \|", METRICS, re.MULTILINE)) == shown
+
+
+def test_every_sum_is_described_and_no_other() -> None:
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", LEDGER, re.MULTILINE)) == {
+        name: each.says for name, each in ledger.sums().items()
+    }
