@@ -30,7 +30,7 @@ from project.identifiers import new_uid
 from workflows import concurrency, waits
 from workflows.actions.base import Action, Call, Child, Json, Performed, StepError, Stop, Turn, Wait
 from workflows.definition import Step
-from workflows.models import ACTIVE, Lane, Run, RunState, StepRun, StepState, Workflow
+from workflows.models import ACTIVE, UNDER_WAY, Lane, Run, RunState, StepRun, StepState, Workflow
 from workflows.waits import Answer
 from workflows.work import Start, Task, Work
 
@@ -146,6 +146,9 @@ def _advance_alone(run: Run) -> int:
             work.postpone()
         else:
             log.exception("run failed outside its steps", run=str(run.uid))
+            # What is wrong with it may be what its steps left, so they are ended without being looked at.
+            under_way = StepRun.objects.filter(run=run, state__in=UNDER_WAY)
+            under_way.update(state=StepState.CANCELLED, due_at=None, finished_at=work.now)
             work.end(RunState.FAILED, _line(error))
         _store([work])
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,8 @@ class Stack:
                 timeout=30,
             )
             assert answer.status_code == 202, answer.text
-            uid = answer.json()["uid"]
-            runs.append(wait_until(lambda uid=uid: Run.objects.filter(origin=uid).first(), what=f"a run for {each}"))
-        return runs
+            runs.append(wait_until(partial(_run_of, answer.json()["uid"]), what=f"a run for {each}"))
+        return [run for run in runs if run]
 
     def ends(self, run: Run, state: str = "succeeded", seconds: float = 20) -> Run:
         """Wait for the run's end."""
@@ -56,6 +56,10 @@ class Stack:
 
     def waits(self, run: Run) -> None:
         wait_until(lambda: Run.objects.get(pk=run.pk).state == "waiting", what=f"{run.pk} to wait")
+
+
+def _run_of(event: str) -> Run | None:
+    return Run.objects.filter(origin=event).first()
 
 
 @pytest.fixture(scope="module")

@@ -31,12 +31,10 @@ def test_an_example_is_right(example: str) -> None:
 
 
 def test_every_field_of_the_language_is_told_of() -> None:
-    for model in (Definition, Step):
-        for name, field in model.model_fields.items():
-            assert f"| `{field.alias or name}` |" in TEXT or f"| `{field.alias or name}`, " in TEXT
-    for model in (Concurrency, Undo):
-        for name, field in model.model_fields.items():
-            assert f"`{field.alias or name}`" in TEXT
+    for name, field in [*Definition.model_fields.items(), *Step.model_fields.items()]:
+        assert f"| `{field.alias or name}` |" in TEXT
+    for name, field in [*Concurrency.model_fields.items(), *Undo.model_fields.items()]:
+        assert f"`{field.alias or name}`" in TEXT
 
 
 def test_every_action_and_its_fields_are_told_of() -> None:
