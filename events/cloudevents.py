@@ -42,6 +42,7 @@ class Incoming:
     dataschema: str = ""
     time: datetime | None = None
     extensions: dict[str, Any] = field(default_factory=dict)
+    depth: int = 0  # Carillon's own events only: how many runs and events led to it
 
 
 def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[list[Incoming], bool]:
@@ -68,6 +69,18 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[li
         f"The content type is {media_type or 'missing'}; send {PLAIN}, {STRUCTURED}, {BATCH}, "
         "or CloudEvents binary mode (ce-* headers)."
     )
+
+
+def plain(item: Mapping[str, Any]) -> Incoming:
+    """The event of these fields (those of plain JSON), held against all that a request's is.
+
+    Raises BadRequest or TooLarge, naming every field at fault.
+    """
+    _check_size(len(orjson.dumps(item)))
+    faults: list[Fault] = []
+    event = _plain(dict(item), faults, "")
+    _refuse(faults)
+    return event
 
 
 Reader = Callable[[Any, list[Fault], str], Incoming]

@@ -10,7 +10,7 @@ from operator import itemgetter
 from uuid import UUID
 
 import orjson
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from events import catalogue
@@ -49,15 +49,20 @@ def accept(
     if faults:
         raise Unprocessable("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3]), faults)
     stored = _store(events)
+    first = next((event for event in stored if not event.duplicate), None)
+    if first is not None:
+        ring("events.route", by=f"{first.type} {first.uid}")
+    # After the commit: a caller's transaction may yet be undone, and what it stored with it.
+    transaction.on_commit(lambda: _count(stored, source), robust=True)
+    return stored
+
+
+def _count(stored: Sequence[Stored], source: str) -> None:
     new = Counter(event.source for event in stored if not event.duplicate)
     for name, n in new.items():
         metrics.count("carillon_events_accepted_total", n, source=name)
     if duplicates := len(stored) - new.total():
         metrics.count("carillon_events_duplicate_total", duplicates, source=source)
-    if new:
-        first = next(event for event in stored if not event.duplicate)
-        ring("events.route", by=f"{first.type} {first.uid}")
-    return stored
 
 
 _buckets: dict[str, tuple[Rate, catalogue.Bucket]] = {}
@@ -127,6 +132,7 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
             "dataschema": event.dataschema,
             "data": event.data,
             "extensions": event.extensions,
+            "depth": event.depth,
         }
         for uid, event in zip(uids, events, strict=True)
     ]
@@ -163,10 +169,10 @@ def _execute(rows: str) -> set[UUID]:
 
 _INSERT = """
 INSERT INTO events_event
-    (uid, source, event_id, type, subject, time, dataschema, data, extensions, verdicts, attempts, error, due_at)
-SELECT uid, source, event_id, type, subject, time, dataschema, data, extensions, '[]', 0, '', now()
+    (uid, source, event_id, type, subject, time, dataschema, data, extensions, depth, verdicts, attempts, error, due_at)
+SELECT uid, source, event_id, type, subject, time, dataschema, data, extensions, depth, '[]', 0, '', now()
 FROM jsonb_to_recordset(%s::jsonb) AS sent (uid uuid, source text, event_id text, type text, subject text,
-    time timestamptz, dataschema text, data jsonb, extensions jsonb)
+    time timestamptz, dataschema text, data jsonb, extensions jsonb, depth smallint)
 ON CONFLICT ON CONSTRAINT an_event_counts_once DO NOTHING
 RETURNING uid
 """

@@ -61,6 +61,7 @@ class EventTypeKind(RowKind):
 
     model = EventType
     spec = EventTypeSpec
+    before = ("Workflow",)  # steps emit events, and wait for them
 
     @classmethod
     def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:

@@ -247,6 +247,9 @@ class Event(Due):
     dataschema = models.CharField(max_length=500, blank=True)
     data = JSONField(null=True, blank=True)
     extensions = JSONField(default=dict, blank=True)
+    depth = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="How many runs and emitted events led to it; 0: it came from outside."
+    )
     received_at = models.DateTimeField(db_default=Now())
 
     routed_at = models.DateTimeField(null=True, blank=True)
@@ -272,7 +275,10 @@ class Event(Due):
         return f"{self.type} {self.uid}"
 
     def envelope(self) -> dict[str, Any]:
-        """The event as CloudEvents 1.0 JSON: what filters, workflows and templates know as `event`, plus its `uid`."""
+        """The event as CloudEvents 1.0 JSON: what filters, workflows and templates know as `event`.
+
+        Plus its `uid`, and its `depth` when a step emitted it.
+        """
         envelope = {
             "specversion": "1.0",
             "id": self.event_id,
@@ -287,4 +293,6 @@ class Event(Due):
             envelope["subject"] = self.subject
         if self.dataschema:
             envelope["dataschema"] = self.dataschema
+        if self.depth:
+            envelope["depth"] = self.depth
         return envelope

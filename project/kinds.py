@@ -80,6 +80,8 @@ class Kind(ABC):
     model: ClassVar[type[models.Model]]
     after: ClassVar[tuple[str, ...]] = ()
     """The kinds that documents of this kind may refer to."""
+    before: ClassVar[tuple[str, ...]] = ()
+    """The kinds whose documents may refer to documents of this kind, where they stand below it and cannot know it."""
 
     @classmethod
     def rows(cls) -> models.QuerySet[Any]:
@@ -143,7 +145,11 @@ kinds: Registry[Kind] = Registry("kind", app_module="kinds")
 
 def in_order(names: Collection[str] | None = None) -> list[type[Kind]]:
     """These kinds (None: all) such that each comes after those it may refer to. Raises UnknownName."""
-    order = TopologicalSorter({name: sorted(kind.after) for name, kind in kinds.items()}).static_order()
+    after = {name: {*kind.after} for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        for later in kind.before:
+            after[later].add(name)
+    order = TopologicalSorter({name: sorted(earlier) for name, earlier in after.items()}).static_order()
     wanted = {kinds[name].name for name in (kinds.names() if names is None else names)}
     return [kinds[name] for name in order if name in wanted]
 

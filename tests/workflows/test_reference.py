@@ -7,18 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from events.models import EventType
 from notifications.models import Channel, Recipient, Template
 from workflows.actions import actions
 from workflows.definition import Concurrency, Definition, Step, Undo, parse
 from workflows.models import Workflow
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "workflows.md").read_text()
+OURS = ("workflows.actions.", "events.actions")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split("\n")[0])
 def test_an_example_is_right(example: str) -> None:
+    for name in set(re.findall(r"type: (\w+\.\w+)", example)):
+        EventType.objects.create(name=name)
     for template in re.findall(r"template: ([\w-]+)", example):
         Template.objects.create(name=template, text="…")
     for channel in set(re.findall(r"channel:([\w-]+)", example)):
@@ -39,12 +43,12 @@ def test_every_field_of_the_language_is_told_of() -> None:
 
 def test_every_action_and_its_fields_are_told_of() -> None:
     for name, cls in actions.items():
-        if cls.__module__.startswith("workflows.actions."):
+        if cls.__module__.startswith(OURS):
             assert f"`{name}`" in TEXT
             for field, info in cls.model_fields.items():
                 assert f"`{info.alias or field}`" in TEXT, f"{name} takes {field}"
 
 
 def test_there_are_examples_of_every_action() -> None:
-    ours = {name for name, cls in actions.items() if cls.__module__.startswith("workflows.actions.")}
+    ours = {name for name, cls in actions.items() if cls.__module__.startswith(OURS)}
     assert ours <= set(re.findall(r"action: ([\w.]+)", "\n".join(EXAMPLES)))
