@@ -10,19 +10,19 @@ from pydantic import AfterValidator
 from events import cloudevents, ingest
 from events.catalogue import catalogue
 from events.cloudevents import Incoming
+from events.models import OWN_SOURCE
 from project.api import Problem
 from project.expressions import is_dynamic
 from project.names import unknown
 from workflows.actions import Action, Call, StepError, action
 from workflows.actions.base import Json
 
-SOURCE: Final = "/carillon"
 DEEPEST: Final = 20
 
 
 def _own(source: str) -> str:
-    if source != SOURCE and not source.startswith(f"{SOURCE}/"):
-        raise ValueError(f'must be {SOURCE} or begin with {SOURCE}/, not "{source}"')
+    if source != OWN_SOURCE and not source.startswith(f"{OWN_SOURCE}/"):
+        raise ValueError(f'must be {OWN_SOURCE} or begin with {OWN_SOURCE}/, not "{source}"')
     return source
 
 
@@ -34,7 +34,7 @@ class Emit(Action):
     data: Json = None
     subject: str = ""
     id: str = ""
-    source: Annotated[str, AfterValidator(_own)] = SOURCE
+    source: Annotated[str, AfterValidator(_own)] = OWN_SOURCE
 
     @classmethod
     def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
@@ -50,7 +50,7 @@ class Emit(Action):
     def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
         try:
             events = [one._event(call) for one, call in calls]
-            stored = ingest.accept(events, source=SOURCE, batch=len(calls) > 1)
+            stored = ingest.accept(events, source=OWN_SOURCE, batch=len(calls) > 1)
         except Problem as error:
             told = "; ".join(f"{fault.path}: {fault.message}" for fault in error.errors) or error.text
             raise StepError(told, permanent=True) from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import DropdownFilter
@@ -26,14 +26,18 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Scope, Source, Subscription
+from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Schedule, Scope, Source, Subscription
+from events.scheduling import fire_now
 from events.schemas import SchemaError, Validator
 from events.trace import trace
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
+from project.api import Problem
 from project.editor import CodeField, JSONCodeField
 from project.secrets import mask
 from project.settings_form import SecretField
 from project.templatetags.facts import COLOURS, badge, code
+
+SHOWN_TIMES: Final = 5
 
 
 def state_of(key: ApiKey) -> str:
@@ -353,6 +357,95 @@ class SubscriptionAdmin(Configuration):
     @admin.display(description="workflow", ordering="workflow__name")
     def starts(self, row: Subscription) -> SafeString:
         return goes_to("workflows_workflow", row.workflow_id, row.workflow)
+
+
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    class Meta:
+        model = Schedule
+        fields = ("name", "description", "enabled", "cron", "time_zone", "type", "source", "subject", "data")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "type" in self.fields:  # whoever may only look has no fields
+            known = EventType.objects.filter(Q(retired=False) | Q(name=self.instance.type))
+            self.fields["type"] = forms.ChoiceField(
+                label="Event type",
+                choices=[("", "---------"), *((kind.name, kind.name) for kind in known)],
+                widget=UnfoldAdminSelectWidget,
+            )
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(Configuration):
+    form = ScheduleForm
+    list_display = ("name", "cron", "time_zone", "type", "next_time", "state", "description")
+    list_filter = ("enabled",)
+    search_fields = ("name", "description", "type")
+    readonly_fields = ("next_times", "last_fired_at", "made", "error")
+    actions_detail = ("fire",)
+    empty_message = "A schedule makes an event whenever its time comes."
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = [
+            (None, {"fields": ("name", "description", "enabled")}),
+            ("When", {"fields": ("cron", "time_zone", *(("next_times",) if obj else ()))}),
+            ("Which event", {"fields": ("type", "source", "subject", "data")}),
+        ]
+        if obj is not None:
+            found.append(("What it did", {"fields": ("last_fired_at", "made", "error")}))
+        return found
+
+    def changed_columns(self, form: Any) -> list[str]:
+        return [*form.changed_data, "due_at"]
+
+    def has_fire_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("events.change_schedule"))
+
+    @display(description="state", label=COLOURS)
+    def state(self, schedule: Schedule) -> str:
+        return "disabled" if not schedule.enabled else "failed" if schedule.error else "enabled"
+
+    @admin.display(description="next time", ordering="due_at", empty_value="none")
+    def next_time(self, schedule: Schedule) -> Any:
+        return schedule.due_at
+
+    @admin.display(description="next times")
+    def next_times(self, schedule: Schedule) -> SafeString | str:
+        if schedule.due_at is None:
+            return "none: it is disabled"
+        try:
+            times = schedule.times
+            coming = [schedule.due_at, *times.upcoming(max(schedule.due_at, timezone.now()), SHOWN_TIMES - 1)]
+        except (ValueError, LookupError) as error:
+            return str(error)
+        shown = ((f"{time.astimezone(times.zone):%a %Y-%m-%d %H:%M %Z}",) for time in coming)
+        return format_html("<ol>{}</ol>", format_html_join("", "<li>{}</li>", shown))
+
+    @admin.display(description="last event", empty_value="none")
+    def made(self, schedule: Schedule) -> SafeString | None:
+        return goes_to("events_event", schedule.last_event, schedule.last_event) if schedule.last_event else None
+
+    @action(
+        description="Fire now",
+        icon="play_arrow",
+        permissions=["fire"],
+        dialog=confirm(
+            "Make this schedule's event now?",
+            "Whoever hears of the event does what it does at the schedule's own times, which stay as they are.",
+            "Fire now",
+        ),
+    )
+    def fire(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        schedule = only(self, request, object_id).get()
+        page = reverse("admin:events_schedule_change", args=[schedule.pk])
+        try:
+            stored = fire_now(schedule)
+        except Problem as error:
+            self.message_user(request, f"No event was made: {error.text}", messages.ERROR)
+        else:
+            self.log_change(request, schedule, f"Fired by hand: {stored.uid}.")
+            self.message_user(request, f"The event {stored.uid} was made.")
+        return done(request, page)
 
 
 class TypeFilter(DropdownFilter):

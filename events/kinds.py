@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Q
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from events.models import Event, EventSchema, EventType, Source, Subscription
+from events.models import OWN_SOURCE, Event, EventSchema, EventType, Schedule, Source, Subscription
+from project.faults import fault, place_of
 from project.kinds import Conceal, Json, RowKind, Spec, kinds, one_of
 from workflows.models import Run, Workflow
 
@@ -136,6 +137,58 @@ class SubscriptionKind(RowKind):
     @classmethod
     def facts(cls, row: Subscription) -> str:
         return "runs" if Run.objects.filter(workflow=row.workflow, trigger=row.name).exists() else ""
+
+
+class ScheduledEvent(BaseModel):
+    """The event that a schedule makes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: str
+    source: str = OWN_SOURCE
+    subject: str = ""
+    data: Any = None
+
+
+class ScheduleSpec(Spec):
+    cron: str
+    time_zone: str = "UTC"
+    event: ScheduledEvent
+    enabled: bool = True
+
+
+@kinds.register("Schedule")
+class ScheduleKind(RowKind):
+    model = Schedule
+    spec = ScheduleSpec
+    derived = ("due_at",)
+    after = ("Source", "EventType")
+
+    @classmethod
+    def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:
+        return {**super().values(data, wrong), **data["event"]}
+
+    @classmethod
+    def state(cls, row: Schedule) -> dict[str, Json]:
+        event = {name: getattr(row, name) for name in ScheduledEvent.model_fields}
+        said = ScheduledEvent(**event).model_dump(exclude_defaults=True)
+        return {**super().state(row), "event": said}
+
+    @classmethod
+    def in_document(cls, wrong: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = ValidationError(dict(wrong)).error_dict
+        inside = [
+            fault(f"{name}.{place_of(error)}".rstrip("."), message)
+            for name in ScheduledEvent.model_fields
+            for error in found.pop(name, [])
+            for message in _messages(error)
+        ]
+        return {**found, **({"event": inside} if inside else {})}
+
+
+def _messages(error: ValidationError) -> list[str]:
+    """What it says, without where."""
+    return [error.params["message"]] if error.params and "path" in error.params else list(error.messages)
 
 
 def _sources(data: Mapping[str, Json]) -> list[Source]:

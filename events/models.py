@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
+from zoneinfo import ZoneInfo
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
@@ -16,6 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from events.schemas import SchemaError, Validator
+from project.cron import Cron, CronError, zone_named
 from project.due import Due, DueQuerySet, due_index
 from project.expressions import ExpressionError, compile_expression
 from project.faults import fault
@@ -31,6 +33,7 @@ type_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Letters, digits, d
 type_pattern = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?\*")
 
 ADAPTERS: Final = ("api",)  # how a source's events come in
+OWN_SOURCE: Final = "/carillon"  # of events that Carillon itself makes
 FILTER_VARIABLES: Final = ("event",)
 
 
@@ -228,6 +231,84 @@ class Subscription(models.Model):
             for name in self.types
             if "*" in name and not type_pattern.fullmatch(name)
         ]
+
+
+class Schedule(Due):
+    """A time that comes again, and the event that it then makes.
+
+    `due_at` is its next time; NULL while it is disabled. `clean` sets it, `events.scheduling` moves it on.
+    """
+
+    name = models.CharField(max_length=100, unique=True, validators=[slug])
+    description = models.TextField(blank=True)
+    cron = models.CharField(
+        max_length=200, help_text="Minute, hour, day of the month, month, day of the week: 0 9 * * MON-FRI"
+    )
+    time_zone = models.CharField(max_length=60, default="UTC", help_text="Whose clock: UTC, Europe/London")
+    type = models.CharField("event type", max_length=200)
+    source = models.CharField(
+        max_length=500, default=OWN_SOURCE, help_text=f"{OWN_SOURCE}, a source's address, or something below it."
+    )
+    subject = models.CharField(max_length=100, blank=True)
+    data = JSONField(null=True, blank=True, help_text="The event's data, the same every time.")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    last_fired_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_event = models.UUIDField(null=True, blank=True, editable=False, help_text="The event it made last.")
+    error = models.TextField(blank=True, default="", editable=False, help_text="Why the last time made no event.")
+
+    objects = DueQuerySet["Schedule"].as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        indexes: ClassVar = [due_index("schedule_due")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def times(self) -> Cron:
+        """Its times. Raises CronError or LookupError when it was stored unchecked, and has none."""
+        return Cron(self.cron, zone_named(self.time_zone))
+
+    def clean(self) -> None:
+        wrong: dict[str, Any] = {}
+        try:
+            zone_named(self.time_zone)
+        except LookupError as error:
+            wrong["time_zone"] = str(error)
+        try:
+            Cron(self.cron, ZoneInfo("UTC"))
+        except CronError as error:
+            wrong["cron"] = str(error)
+        wrong |= self._wrong_event()
+        if wrong:
+            raise ValidationError(wrong)
+        self.due_at = self._planned()
+
+    def _wrong_event(self) -> dict[str, Any]:
+        wrong: dict[str, Any] = {}
+        top = f"/{self.source.split('/')[1]}" if self.source.startswith("/") else self.source
+        known = [OWN_SOURCE, *(source.uri for source in Source.objects.exclude(name=OWN_SOURCE[1:]))]
+        if top not in known:
+            wrong["source"] = unknown("source", top, known)
+        kind = EventType.objects.filter(name=self.type).first()
+        if kind is None:
+            wrong["type"] = unknown("event type", self.type, list(EventType.objects.values_list("name", flat=True)))
+        elif kind.retired:
+            wrong["type"] = f'the event type "{self.type}" is retired'
+        elif latest := kind.schemas.first():
+            faults = Validator(latest.schema).faults(self.data, "")
+            if faults:
+                wrong["data"] = [fault(each.path, f"{each.message} (schema {latest})") for each in faults]
+        return wrong
+
+    def _planned(self) -> datetime | None:
+        """Its next time: as it was, when nothing of what decides it was changed, because that may be overdue."""
+        if not self.enabled:
+            return None
+        before = Schedule.objects.filter(pk=self.pk, cron=self.cron, time_zone=self.time_zone, enabled=True).first()
+        return before.due_at if before and before.due_at else self.times.next(timezone.now())
 
 
 class Event(Due):

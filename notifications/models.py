@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 from typing import Any, ClassVar, Final
-from zoneinfo import available_timezones
 
 from django.conf import settings as project_settings
 from django.contrib.postgres.fields import ArrayField
@@ -20,6 +18,7 @@ from pydantic import ValidationError as PydanticError
 from notifications.channels import channel_types
 from notifications.queries import ChannelQuerySet, DeliveryQuerySet
 from notifications.rendering import check_template
+from project.cron import zone_named
 from project.due import Due, due_index
 from project.faults import by_field
 from project.identifiers import new_uid
@@ -209,8 +208,10 @@ class Recipient(models.Model):
         yield from self._address_problems()
         if not LANGUAGE.fullmatch(self.language):
             yield "language", _not_a_language(self.language)
-        if self.time_zone not in available_timezones():
-            yield "time_zone", _not_a_zone(self.time_zone)
+        try:
+            zone_named(self.time_zone)
+        except LookupError as error:
+            yield "time_zone", str(error)
         for topic in self.topics:
             try:
                 slug(topic)
@@ -375,9 +376,3 @@ class Attempt(models.Model):
 
 def _not_a_language(name: str) -> str:
     return f'"{name}" is not a language tag; write for example en, de or pt-BR'
-
-
-def _not_a_zone(name: str) -> str:
-    close = get_close_matches(name, available_timezones(), n=1)
-    hint = f'did you mean "{close[0]}"?' if close else "write for example UTC or Europe/London"
-    return f'unknown time zone "{name}"; {hint}'

@@ -167,6 +167,8 @@ class RowKind(Kind):
     """A kind whose documents are rows of one table, more or less field by field."""
 
     spec: ClassVar[type[Spec]]
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Columns that the row's `clean` makes of the others."""
 
     @classmethod
     def problems(cls, written: Written) -> list[tuple[int, str]]:
@@ -188,6 +190,11 @@ class RowKind(Kind):
         """Write what the document says of other tables; the row is stored. May raise ValidationError."""
 
     @classmethod
+    def in_document(cls, wrong: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the row found wrong, under the document's fields, where those are not the columns."""
+        return wrong
+
+    @classmethod
     def write(cls, row: Any | None, written: Written) -> None:
         data = cls.spec.model_validate(written.data).model_dump(by_alias=True)
         wrong: dict[str, Any] = {}
@@ -205,9 +212,9 @@ class RowKind(Kind):
             _collect(wrong, lambda: cls.relate(row, data))
             _collect(wrong, row.clean)
         elif not wrong and changed:
-            row.save(update_fields=changed)  # only these: others may belong to the sender
+            row.save(update_fields=[*changed, *cls.derived])  # only these: others may belong to the sender
         if wrong:
-            raise refusal(written, ValidationError(wrong))
+            raise refusal(written, ValidationError(dict(cls.in_document(wrong))))
 
     @classmethod
     def state(cls, row: Any) -> dict[str, Json]:

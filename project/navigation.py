@@ -17,6 +17,7 @@ GROUPS: Final = {
         "events.eventtype": "category",
         "events.source": "input",
         "events.subscription": "rule",
+        "events.schedule": "schedule",
     },
     "Workflows": {"workflows.workflow": "account_tree", "workflows.run": "play_circle", "workflows.record": "database"},
     "Notifications": {

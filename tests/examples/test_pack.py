@@ -1,12 +1,14 @@
 """The example pack loads as it is, and its payloads are what its schemas, filters and templates expect."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from events.models import EventType, Subscription
+from events import scheduling
+from events.models import Event, EventType, Schedule, Subscription
 from events.schemas import Validator
 from examples.demo import PAYLOADS, STORIES, Story
 from notifications.models import Template
@@ -69,3 +71,20 @@ def test_an_order_without_its_optional_fields_can_be_told() -> None:
     parts = render("order-paid", sources, PARTS, {"event": event})
     assert parts["text"] == "A customer paid 120 EUR\nfor the order A-1.\n"
     assert "<table" not in parts["html"]
+
+
+def test_the_schedule_fires_what_its_subscription_hears_and_its_template_tells() -> None:
+    monday = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    assert Schedule.objects.get().times.upcoming(monday, 4)[-1] == datetime(2026, 11, 27, 9, tzinfo=UTC)
+    Schedule.objects.update(due_at=monday)
+    assert scheduling.fire_due() == {"schedules": 1}
+    event = Event.objects.get()
+    assert Subscription.objects.get(name="days").types == [event.type]
+    template = Template.objects.get(name="day-began")
+    sources = {part: getattr(template, part) for part in PARTS}
+    parts = render(
+        template.name, sources, PARTS, {"event": {**event.envelope(), "time": "2026-11-24T09:00:00Z", "missed": 0}}
+    )
+    assert parts["text"] == "Good morning: it is Tuesday, 09:00."
+    parts = render(template.name, sources, PARTS, {"event": {**event.envelope(), "missed": 2}})
+    assert parts["text"].endswith(", and 2 mornings were missed.")

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from events.models import ApiKey, Event, EventType, Scope, Source, Subscription
+from events.models import ApiKey, Event, EventType, Schedule, Scope, Source, Subscription
 from examples.ops.models import Incident, Order
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
 from project.secrets import MASK
@@ -111,6 +111,7 @@ def everything() -> Rows:
         kind,
         version.workflow,
         subscription,
+        Schedule.objects.create(name="hourly", cron="0 * * * *", type="order.paid", due_at=now),
         channel,
         template,
         ada,
@@ -182,7 +183,7 @@ def test_every_list_and_every_page_answers(admin_client: Client, everything: Row
 
 
 def test_every_add_page_answers(admin_client: Client, everything: Rows) -> None:
-    for model in (Source, EventType, Subscription, Workflow, Channel, Template, Recipient, User, Group):
+    for model in (Source, EventType, Subscription, Schedule, Workflow, Channel, Template, Recipient, User, Group):
         assert admin_client.get(list_of(model, "add")).status_code == 200
 
 

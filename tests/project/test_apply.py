@@ -88,8 +88,11 @@ BAD_TEXTS = {
     "not a map": ("- kind: Source", ["0.yaml:1: a document is a map with kind, name and more; the kinds are Channel"]),
     "no kind": ("name: a", ["0.yaml:1: a document is a map with kind, name and more"]),
     "an unknown kind": (
-        "kind: Schedule\nname: nightly",
-        ['0.yaml:1: unknown kind "Schedule"', "known: Channel, EventType, Recipient, Source, Subscription, Template"],
+        "kind: Robot\nname: nightly",
+        [
+            '0.yaml:1: unknown kind "Robot"',
+            "known: Channel, EventType, Recipient, Schedule, Source, Subscription, Template",
+        ],
     ),
     "a mistyped kind": ("name: a\nkind: Sorce", ['0.yaml:2: unknown kind "Sorce", did you mean "Source"?']),
     "no name": ("kind: Source", ["0.yaml:1: name: this field is required"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from events.models import EventType, Source, Subscription
+from events.models import EventType, Schedule, Source, Subscription
 from notifications.models import Channel, Recipient, Template
 from project.apply import Outcome, apply, read_files
 from workflows.models import Workflow
@@ -26,7 +26,7 @@ def loaded(folder: Path, text: str) -> set[Outcome]:
 
 
 def empty_the_database() -> None:
-    for model in (Subscription, Workflow, Channel, Template, Recipient, EventType, Source):
+    for model in (Subscription, Schedule, Workflow, Channel, Template, Recipient, EventType, Source):
         model.objects.all().delete()
 
 
