@@ -1,23 +1,37 @@
-"""What a step can do with events: emit one."""
+"""What a step can do with events: emit one, and wait for one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
+from uuid import UUID
 
+from django.utils import timezone
 from pydantic import AfterValidator
 
-from events import cloudevents, ingest
+from events import cloudevents, ingest, waiting
 from events.catalogue import catalogue
 from events.cloudevents import Incoming
-from events.models import OWN_SOURCE
+from events.models import OWN_SOURCE, Event, EventWait
+from project import bulk
 from project.api import Problem
-from project.expressions import is_dynamic
+from project.durations import Duration
+from project.expressions import EvaluationError, ExpressionError, is_dynamic
 from project.names import unknown
-from workflows.actions import Action, Call, StepError, action
-from workflows.actions.base import Json
+from workflows.actions import Action, Call, StepError, Wait, action
+from workflows.actions.base import Json, Turn
 
 DEEPEST: Final = 20
+
+
+TIMED_OUT: Final = {"outcome": "timed_out"}
+
+
+def _positive(duration: timedelta) -> timedelta:
+    if not duration:
+        raise ValueError("must be longer than 0s")
+    return duration
 
 
 def _own(source: str) -> str:
@@ -69,7 +83,94 @@ class Emit(Action):
         return event
 
 
-def type_problems(name: str) -> Iterable[tuple[str, str]]:
+@action("event.wait")
+class WaitForEvent(Action):
+    """Waits for an event. Output: {"outcome": "received", "event": the event}, or {"outcome": "timed_out"}."""
+
+    type: str
+    match: str = ""
+    timeout: Annotated[Duration, AfterValidator(_positive)]
+
+    @classmethod
+    def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
+        if not is_dynamic(given["type"]):
+            yield from type_problems(given["type"])
+        if match := given.get("match"):
+            yield from (("match", message) for message in _match_problems(match))
+
+    @classmethod
+    def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json | Turn]:
+        now = timezone.now()
+        received = _received(call for _, call in calls)
+        rows = [one._wait(call, received, now) for one, call in calls]
+        bulk.insert(rows)
+        # Somebody looks back when these rows are there for everybody: an event that comes until then is found so, and
+        # one that comes later finds its wait.
+        return [Wait(until=now, output={"until": (now + one.timeout).isoformat()}) for one, _ in calls]
+
+    def wake(self, call: Call, output: Json) -> Json | Turn:
+        wait = EventWait.objects.filter(pk=call.uid).first()
+        looking_back = "until" in output
+        # When its time is over, what came in time may still wait to be routed.
+        event = waiting.look_back(wait, waiting_only=not looking_back) if wait else None
+        if event is not None:
+            return waiting.received(event)
+        return Wait(datetime.fromisoformat(output["until"]), TIMED_OUT) if looking_back else output
+
+    def _wait(self, call: Call, received: Mapping[str, datetime], now: datetime) -> EventWait:
+        if problem := next(type_problems(self.type), None):
+            raise StepError(f"type: {problem[1]}", permanent=True)
+        origin = _origin(call)
+        since = received.get(origin) or _started(call) or now
+        try:
+            return waiting.new_wait(
+                call.uid,
+                self.type,
+                self.match,
+                call.context,
+                origin=UUID(origin) if origin in received else None,
+                since=since,
+            )
+        except (EvaluationError, ExpressionError) as error:
+            raise StepError(f"match can never be true: {error}", permanent=True) from error
+
+
+def _origin(call: Call) -> str:
+    """The uid of the event that the run works on; empty when it is none."""
+    event = call.context.get("event")
+    uid = event.get("uid") if isinstance(event, Mapping) else None
+    try:
+        return str(UUID(uid)) if isinstance(uid, str) else ""
+    except ValueError:
+        return ""
+
+
+def _received(calls: Iterable[Call]) -> dict[str, datetime]:
+    """When the events were received that these runs work on."""
+    uids = {UUID(uid) for call in calls if (uid := _origin(call))}
+    rows = Event.objects.filter(pk__in=uids).values_list("pk", "received_at") if uids else ()
+    return {str(uid): at for uid, at in rows}
+
+
+def _started(call: Call) -> datetime | None:
+    run = call.context.get("run")
+    return datetime.fromisoformat(run["started_at"]) if isinstance(run, Mapping) and "started_at" in run else None
+
+
+def _match_problems(match: str) -> Iterable[str]:
+    if is_dynamic(match):
+        yield "write the expression alone, without ${{ }}: incoming.data.order_id == event.data.order_id"
+        return
+    try:
+        fields = waiting.compiled(match).fields
+    except ExpressionError as error:
+        yield f"{error.message} (at line {error.line}, column {error.column} of {match.strip()!r})"
+        return
+    if all(field[0] != waiting.INCOMING for field in fields):
+        yield f"has to read `{waiting.INCOMING}`, the event that comes: incoming.data.order_id == event.data.order_id"
+
+
+def type_problems(name: str) -> Iterator[tuple[str, str]]:
     """What is wrong with an event type that a step names."""
     known = catalogue().types
     if name not in known:

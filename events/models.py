@@ -34,6 +34,7 @@ type_pattern = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?\*")
 
 ADAPTERS: Final = ("api",)  # how a source's events come in
 OWN_SOURCE: Final = "/carillon"  # of events that Carillon itself makes
+MAX_PATH: Final = 200  # characters of the field that a wait is found by
 FILTER_VARIABLES: Final = ("event",)
 
 
@@ -377,3 +378,32 @@ class Event(Due):
         if self.depth:
             envelope["depth"] = self.depth
         return envelope
+
+
+class EventWait(models.Model):
+    """A step that waits for an event, as the router finds it. A trigger removes it when its step waits no longer.
+
+    Where `match` says that a field of the event equals something, the row is found by that: `path` is the field and
+    `key` a hash of the value, so that an event meets only the waits that its own values name.
+    """
+
+    step = models.UUIDField(primary_key=True, editable=False)  # the step run's uid; it is stored after this row
+    type = models.CharField(max_length=200)
+    path = models.CharField(
+        max_length=MAX_PATH, blank=True, help_text="A field that has to equal `value`, as a JSON list."
+    )
+    key = models.CharField(max_length=32, blank=True)
+    value = JSONField(null=True, blank=True)
+    match = models.TextField(blank=True, help_text="A CEL expression over `incoming` and what the run knows.")
+    seen = JSONField(default=dict, help_text="What `match` reads of the run.")
+    origin = models.UUIDField(null=True, blank=True, help_text="The event that started the run, which never counts.")
+    since = models.DateTimeField(help_text="Events received before do not count.")
+
+    class Meta:
+        indexes: ClassVar = [
+            # an event's waits: which fields are waited on for its type, then the waits with its values
+            models.Index(fields=["type", "path", "key"], name="event_wait_by_value"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step} waits for {self.type}"

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from events import waiting
 from events.catalogue import Rule, Rules, rules
 from events.models import Event
 from project import bulk, metrics
@@ -50,6 +51,8 @@ def _route(events: Sequence[Event], *, at_once: bool = True) -> Counter[str]:
         event.verdicts, starting = judge(event, known)
         event.routed_at, event.due_at, event.error = now, None, ""
         starts += starting
+    # Before the runs start: no event is waited for by a run that it starts itself.
+    waiting.meet(events)
     runs = engine.start(starts, at_once=at_once)
     bulk.update(events, OUTCOME)
     transaction.on_commit(lambda: _count(events), robust=True)

@@ -150,6 +150,23 @@ class Expression:
         return list(dict.fromkeys(path for _, path in syntax.variables(self._tokens)))
 
     @cached_property
+    def equalities(self) -> "tuple[tuple[tuple[str, ...], Expression], ...]":
+        """Its clauses `path == expression`, either way round: the path's names, and the other side.
+
+        All of them hold where the expression is true.
+        """
+        found = []
+        for clause in self._clauses:
+            operation = syntax.operation(clause._tokens)
+            if operation is None or operation[1] != "==":
+                continue
+            left, _, right = operation
+            for side, other in ((left, right), (right, left)):
+                if path := syntax.path_of(side):
+                    found.append((path.parts, _part(other)))
+        return tuple(found)
+
+    @cached_property
     def _text(self) -> str:
         return _shortened(syntax.text_of(self._tokens), _LONGEST_SHOWN)
 
@@ -157,6 +174,11 @@ class Expression:
     def _clauses(self) -> list["Expression"]:
         parts = syntax.clauses(self._tokens)
         return [self] if len(parts) == 1 else [_part(tokens) for tokens in parts]
+
+    @cached_property
+    def fields(self) -> tuple[tuple[str, ...], ...]:
+        """The same as the names that lead to each: ("event", "data", "amount")."""
+        return tuple(path.parts for path in self._paths)
 
     def evaluate(self, context: Context) -> Json:
         """Its value as JSON. Raises EvaluationError."""
