@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
@@ -20,18 +20,10 @@ from project.durations import Duration
 from project.expressions import EvaluationError, ExpressionError, is_dynamic
 from project.names import unknown
 from workflows.actions import Action, Call, StepError, Wait, action
-from workflows.actions.base import Json, Turn
-
-DEEPEST: Final = 20
-
+from workflows.actions.base import Json, Turn, longer_than_nothing
+from workflows.engine import MOST_DEPTH
 
 TIMED_OUT: Final = {"outcome": "timed_out"}
-
-
-def _positive(duration: timedelta) -> timedelta:
-    if not duration:
-        raise ValueError("must be longer than 0s")
-    return duration
 
 
 def _own(source: str) -> str:
@@ -71,10 +63,10 @@ class Emit(Action):
         return [{"uid": str(event.uid), "id": event.id, "duplicate": event.duplicate} for event in stored]
 
     def _event(self, call: Call) -> Incoming:
-        if call.depth >= DEEPEST:
+        if call.depth >= MOST_DEPTH:
             raise StepError(
                 f"the loop guard: {call.depth} events led to this run, each emitted by a run that the one before it "
-                f"started, and at {DEEPEST} it ends. Does this workflow emit what its own subscription hears?",
+                f"started, and at {MOST_DEPTH} it ends. Does this workflow emit what its own subscription hears?",
                 permanent=True,
             )
         given: dict[str, Any] = {"type": self.type, "source": self.source, "data": self.data}
@@ -89,7 +81,7 @@ class WaitForEvent(Action):
 
     type: str
     match: str = ""
-    timeout: Annotated[Duration, AfterValidator(_positive)]
+    timeout: Annotated[Duration, AfterValidator(longer_than_nothing)]
 
     @classmethod
     def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:

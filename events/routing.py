@@ -78,7 +78,16 @@ def judge(event: Event, known: Rules) -> tuple[list[Verdict], list[Start]]:
         verdict, reason = _ask(rule, event, context)
         verdicts.append({"name": rule.name, "verdict": verdict, **({"reason": reason} if reason else {})})
         if verdict == "matched":
-            starts.append(Start(rule.workflow, rule.version, envelope, origin=event.uid, trigger=rule.name))
+            starts.append(
+                Start(
+                    rule.workflow,
+                    rule.version,
+                    envelope,
+                    origin=event.uid,
+                    trigger=rule.name,
+                    depth=event.depth,
+                )
+            )
     return verdicts, starts
 
 

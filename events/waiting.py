@@ -23,14 +23,14 @@ from django.db.models.fields.json import KeyTransform
 from events.models import MAX_PATH, Event, EventWait
 from project.expressions import Context, EvaluationError, Expression, compile_expression, make_context
 from workflows import waits
-from workflows.definition import FAILURE_VARIABLES
+from workflows.definition import ALL_VARIABLES
 from workflows.waits import Answer
 
 Json: TypeAlias = Any
 Path: TypeAlias = tuple[str, ...]
 
 INCOMING: Final = "incoming"
-VARIABLES: Final = (INCOMING, *FAILURE_VARIABLES, "item")
+VARIABLES: Final = (INCOMING, *ALL_VARIABLES)
 LOOKED_AT: Final = 10_000  # of a type's newest events, when a step looks back
 JUDGED: Final = 1_000  # of those, after the field that has to be equal has sorted out the others
 SKEW: Final = timedelta(minutes=1)  # by which the clocks of web processes, which make uids, may be wrong

@@ -360,7 +360,8 @@ def test_a_workflow_whose_wait_is_wrong_is_refused() -> None:
     assert "(at line 1, column 19 of 'incoming.data.x === 1')" in told
     [told] = problems('type: order.paid, timeout: 1h, match: "income.data.x == 1"')
     assert (
-        'unknown variable "income", did you mean "incoming"? known: event, failure, incoming, item, run, steps' in told
+        'unknown variable "income", did you mean "incoming"? known: event, failure, incoming, index, item, run, steps'
+        in told
     )
     [told] = problems('type: order.paid, timeout: 1h, match: "event.data.x == 1"')
     assert "has to read `incoming`, the event that comes" in told
