@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
 
 from tests.workflows.runs import drain, outcome, start, state, time_passes, workflow
 from workflows import engine
+from workflows.definition import DefinitionError
 from workflows.models import Gate, Gathered, Record, Run, StepRun
 from workflows.tasks import close
 
@@ -130,6 +133,33 @@ def test_a_digest_goes_on_once_with_what_all_brought() -> None:
     assert StepRun.objects.get(run=runs[1]).output == {"merged_into": str(gathered.uid)}
     assert not Gathered.objects.exists()
     assert not Gate.objects.exists()
+
+
+def test_a_digest_ends_at_the_time_that_its_cron_names() -> None:
+    (run,) = start(
+        workflow("  - {id: gather, action: digest, with: {cron: 0 9 * * *, time_zone: Europe/Berlin}}\n"), {}
+    )
+    drain()
+    run.refresh_from_db()
+    assert run.due_at is not None
+    at = run.due_at.astimezone(ZoneInfo("Europe/Berlin"))
+    assert (at.hour, at.minute) == (9, 0)
+    assert timedelta() < at - timezone.now() <= timedelta(days=1, hours=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{}", "say either how long, `window: 10m`, or when"),
+        ("{window: 1h, cron: 0 9 * * *}", "say either how long"),
+        ("{cron: soon}", '"soon" has 1 fields'),
+        ("{cron: 0 9 * * *, time_zone: Mars}", 'unknown time zone "Mars"'),
+        ("{window: 1h, time_zone: UTC}", "there is no `cron`"),
+    ],
+)
+def test_a_digest_without_an_end_is_refused(settings: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(message)):
+        workflow(f"  - {{id: gather, action: digest, with: {settings}}}\n")
 
 
 def test_what_was_brought_to_a_run_that_was_cancelled_is_for_the_next() -> None:
