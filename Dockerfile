@@ -3,8 +3,10 @@ FROM python:3.11-slim AS build
 ARG UV_VERSION=0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 RUN pip install --no-cache-dir "uv==${UV_VERSION}" && uv venv /opt/venv
-COPY requirements.txt .
-RUN uv pip sync --no-cache --python /opt/venv/bin/python requirements.txt
+# `--build-arg EXTRAS=requirements-sql.txt` for WORKFLOW_DATABASES.
+ARG EXTRAS=
+COPY requirements.txt requirements-sql.txt .
+RUN uv pip sync --no-cache --python /opt/venv/bin/python requirements.txt ${EXTRAS}
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /app
 COPY . .

@@ -41,15 +41,17 @@ format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-# After a change of requirements.in or requirements-dev.in: the whole resolved set, for every platform.
+# After a change of a requirements*.in: the whole resolved set, for every platform.
 LOCK := uv pip compile --quiet --universal --no-header --python-version 3.11
 lock: $(READY)
 	@$(BIN)/$(LOCK) requirements.in --output-file requirements.txt
+	@$(BIN)/$(LOCK) requirements-sql.in --output-file requirements-sql.txt
 	@$(BIN)/$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
-$(READY): requirements.txt requirements-dev.txt
+LOCKS := requirements.txt requirements-sql.txt requirements-dev.txt
+$(READY): $(LOCKS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/^uv==//p' requirements-dev.txt)"
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt requirements-dev.txt \
-		|| $(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt  # knows pip's own index settings
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python $(LOCKS) \
+		|| $(BIN)/python -m pip install --quiet $(LOCKS:%=-r %)  # knows pip's own index settings
 	@touch $@

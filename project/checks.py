@@ -1,10 +1,14 @@
 """What can be wrong in the settings, found when a process starts."""
 
+from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+
+from project.databases import DIALECTS, place
 
 
 @register()
@@ -33,3 +37,29 @@ def redis_url(**kwargs: Any) -> list[CheckMessage]:
             f"REDIS_URL: {settings.REDIS_URL!r} is not a Redis address.", hint="redis://host:6379/0", id="carillon.E002"
         )
     ]
+
+
+@register()
+def workflow_databases(**kwargs: Any) -> list[CheckMessage]:
+    return list(_workflow_databases())
+
+
+def _workflow_databases() -> Iterator[CheckMessage]:
+    own = settings.DATABASES["default"]
+    here = place(own["HOST"] or own["OPTIONS"].get("host", ""), own["PORT"], own["NAME"])
+    for name, database in settings.WORKFLOW_DATABASES.items():
+        missing = [
+            package for package in ("sqlalchemy", DIALECTS[database.dialect]) if package and not find_spec(package)
+        ]
+        if missing:
+            yield Error(
+                f"WORKFLOW_DATABASES: {name} needs what is not installed: {', '.join(missing)}.",
+                hint="pip install -r requirements-sql.txt",
+                id="carillon.E003",
+            )
+        if database.place == here:
+            yield Error(
+                f"WORKFLOW_DATABASES: {name} is Carillon's own database (DATABASE_URL), which nothing else may change.",
+                hint="Models of your own that are in it can be written by `database.*`; name them in WORKFLOW_MODELS.",
+                id="carillon.E004",
+            )

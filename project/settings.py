@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from project import databases
 from project.environment import Shared
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -228,6 +229,14 @@ SPECTACULAR_SETTINGS = {
 
 # Models that `database.*` steps may write, as `app.Model`; nothing else can be reached from a workflow.
 WORKFLOW_MODELS: list[str] = env.list("WORKFLOW_MODELS", default=["ops.Incident", "ops.Order"])
+
+# Other databases that `sql.*` steps may write, by name.
+try:
+    WORKFLOW_DATABASES: databases.Databases = databases.parse(env.str("WORKFLOW_DATABASES", ""))
+except ValueError as error:
+    raise ImproperlyConfigured(f"WORKFLOW_DATABASES: {error}") from None
+# Seconds that one statement there may take.
+WORKFLOW_DATABASES_TIMEOUT = env.int("WORKFLOW_DATABASES_TIMEOUT", 30)
 
 # --- mail and the local inbox ----------------------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         DATABASE_URL=postgres.url,
         REDIS_URL=valkey.url,
         CELERY_BROKER_URL=valkey.url,
+        WORKFLOW_DATABASES=f"warehouse=sqlite:///{directory}/warehouse.db",  # for examples; there is no such file
     )
     return (yield)
 

@@ -5,11 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from project import durations, fields, identifiers, names, rates, retry, secrets
+from project import databases, durations, fields, identifiers, names, rates, retry, secrets
 
 
 @pytest.mark.parametrize(
-    "module", [durations, fields, identifiers, names, rates, retry, secrets], ids=lambda module: module.__name__
+    "module",
+    [databases, durations, fields, identifiers, names, rates, retry, secrets],
+    ids=lambda module: module.__name__,
 )
 def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
