@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, exists, func, literal, literal_column, select, update
+from sqlalchemy import Connection, Table, and_, exists, func, literal, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from workflows.foreign import Refused
@@ -14,32 +14,22 @@ from workflows.foreign.tables import unique_keys
 
 def merge(connection: Connection, table: Table, change: Change) -> bool:
     """True when the row was added, False when it was there. Raises Refused."""
-    if connection.dialect.name == "postgresql":
-        return _postgresql(connection, table, change)
-    if connection.dialect.name == "sqlite":
-        return _sqlite(connection, table, change)
-    return _mysql(connection, table, change)
+    if connection.dialect.name == "mysql":
+        return _mysql(connection, table, change)
+    return _on_conflict(connection, table, change)
 
 
-def _postgresql(connection: Connection, table: Table, change: Change) -> bool:
-    insert = postgresql.insert(table).values(change.new_row)
+def _on_conflict(connection: Connection, table: Table, change: Change) -> bool:
+    """Two statements, because none tells on every table (PostgreSQL's partitioned ones) whether the row is new."""
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(table).values(change.new_row)
     changes = _changes(table, change, insert.excluded)
-    if not changes:
-        statement = insert.on_conflict_do_nothing(index_elements=list(change.key))
-        return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
-    updating = insert.on_conflict_do_update(index_elements=list(change.key), set_=changes)
-    return bool(connection.scalar(updating.returning(literal_column("xmax = 0"))))
-
-
-def _sqlite(connection: Connection, table: Table, change: Change) -> bool:
-    there = _is_there(connection, table, change)  # nobody else can write before this transaction ends
-    insert = sqlite.insert(table).values(change.new_row)
-    changes = _changes(table, change, insert.excluded)
+    adding = insert.on_conflict_do_nothing(index_elements=list(change.key))
+    if connection.execute(adding, execution_options={"preserve_rowcount": True}).rowcount == 1:
+        return True
     if changes:
         connection.execute(insert.on_conflict_do_update(index_elements=list(change.key), set_=changes))
-    else:
-        connection.execute(insert.on_conflict_do_nothing(index_elements=list(change.key)))
-    return not there
+    return False
 
 
 def _mysql(connection: Connection, table: Table, change: Change) -> bool:
