@@ -24,7 +24,7 @@ def _close_old_connections(self: DjangoWorkerFixup, **kwargs: Any) -> None:
 DjangoWorkerFixup.close_database = _close_old_connections
 
 # A worker that loses its broker puts back the messages it has not begun, fails at that, and ends (kombu 5.7.0). Bells
-# need not be put back. tests/chaos/test_promises.py stops Redis under load.
+# need not be put back. tests/chaos/faults.py stops Redis under load.
 Channel.do_restore = False
 
 log = structlog.get_logger(__name__)

@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from playwright.sync_api import Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
 
 from project.children import last_lines
-from project.embedded import Postgres, Valkey
+from project.embedded import Postgres
 from tests import servers
-from tests.live import TEMPLATE, Live, django_connected_to, migrated_template
+from tests.live import Live, living, migrated_template
 from tests.sinks import HttpSink, SmtpSink
 
 _numbers = itertools.count(1)
@@ -79,33 +78,17 @@ def live_postgres() -> Iterator[Postgres]:
         yield postgres
 
 
-@contextmanager
-def a_live(postgres: Postgres, blocker: DjangoDbBlocker) -> Iterator[Live]:
-    """A Carillon in real processes on an empty, migrated database; nothing is started yet."""
-    name = f"live_{next(_numbers)}"
-    directory = servers.directory / name
-    directory.mkdir()
-    url = postgres.create_database(name, template=TEMPLATE)
-    with Valkey(directory / "valkey") as valkey, blocker.unblock(), django_connected_to(url):
-        live = Live(directory, postgres, name, valkey)
-        yield live
-        live.close()
-    if postgres.process is None:
-        postgres.start()
-    postgres.drop_database(name)
-
-
 @pytest.fixture
 def live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[Live]:
-    """A Carillon for one test."""
-    with a_live(live_postgres, django_db_blocker) as live:
+    """A Carillon in real processes on an empty, migrated database, for one test; nothing is started yet."""
+    with django_db_blocker.unblock(), living(f"live_{next(_numbers)}", live_postgres) as live:
         yield live
 
 
 @pytest.fixture(scope="module")
 def shared_live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> Iterator[Live]:
     """A Carillon for the tests of a module, which do not mind each other."""
-    with a_live(live_postgres, django_db_blocker) as live:
+    with django_db_blocker.unblock(), living(f"live_{next(_numbers)}", live_postgres) as live:
         yield live
 
 

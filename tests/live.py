@@ -51,18 +51,18 @@ class Live:
         }
 
     def start(self, *names: str) -> None:
-        """Start processes (`web`, `worker`, `sender`, `clock`); returns at once."""
+        """Start processes (`web`, `worker`, `sender`, `clock`, or a second one: `clock-2`); returns at once."""
         for name in names:
-            process = PROCESSES[name]
+            process = PROCESSES[name.removesuffix("-2")]
             command = process.argv(host="127.0.0.1", port=self.port, flower_port=0, web_processes=1, worker_processes=2)
-            debug = {"DEBUG": "1"} if name == "web" else {}  # static files without `collectstatic`
+            debug = {"DEBUG": "1"} if process.name == "web" else {}  # static files without `collectstatic`
             environment = {**self.environment, **debug, **process.variables}
             self.children[name] = spawn(command, log=self.log(name), env=environment)
 
-    def stop(self, *names: str) -> None:
-        """SIGTERM, and SIGKILL to what is still there after ten seconds."""
-        for name in names:
-            stop(self.children.pop(name), patience=10)
+    def stop(self, *names: str, patience: float = 10) -> bool:
+        """SIGTERM, and SIGKILL to what is still there after that many seconds. True: all went by themselves."""
+        went = [stop(self.children.pop(name), patience=patience) for name in names]
+        return all(went)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send the signal to the process and all its children; a killed one has to be started again."""
@@ -87,10 +87,10 @@ class Live:
             assert time.monotonic() < deadline, f"not ready after {seconds} s: {answer}"
             time.sleep(0.1)
 
-    def manage(self, *words: str) -> str:
+    def manage(self, *words: str, **environment: str) -> str:
         """Run a management command against this Carillon; what it printed. CalledProcessError when it fails."""
-        command = [sys.executable, "manage.py", *words]
-        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+        command, env = [sys.executable, "manage.py", *words], {**self.environment, **environment}
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
@@ -109,6 +109,23 @@ class Live:
                 return False, error.read().decode()
         except OSError as error:
             return False, str(error)
+
+
+@contextmanager
+def living(name: str, postgres: Postgres) -> Iterator[Live]:
+    """A Carillon in real processes on an empty, migrated database of that name; nothing is started yet."""
+    directory = servers.directory / name
+    directory.mkdir()
+    url = postgres.create_database(name, template=TEMPLATE)
+    with Valkey(directory / "valkey") as valkey, django_connected_to(url):
+        live = Live(directory, postgres, name, valkey)
+        try:
+            yield live
+        finally:
+            live.close()
+    if postgres.process is None:
+        postgres.start()
+    postgres.drop_database(name)
 
 
 def wait_until(check: Callable[[], T], *, seconds: float = 15, what: str = "") -> T:

@@ -30,11 +30,19 @@ ENVIRONMENT = {
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Start the servers and name them in the environment; pytest-django reads the settings inside this hook."""
+    early_config.add_cleanup(stop)
+    start()
+    return (yield)
+
+
+def start() -> None:
+    """Start both servers and name them in the environment, before Django reads its settings; `stop` afterwards."""
     global directory, postgres, valkey
     directory = Path(tempfile.mkdtemp(prefix="carillon-tests-"))
-    postgres = Postgres(directory / "postgres", durable=False).start()
-    early_config.add_cleanup(_stop)
-    valkey = Valkey(directory / "valkey").start()
+    postgres = Postgres(directory / "postgres", durable=False)
+    valkey = Valkey(directory / "valkey")
+    postgres.start()
+    valkey.start()
     for name in ("ALLOWED_HOSTS", "HTTPS", "BEHIND_PROXY", "CARILLON_URL", "FLOWER_URL", "CARILLON_OFFLINE"):
         os.environ.pop(name, None)
     os.environ.update(
@@ -45,10 +53,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         CELERY_BROKER_URL=valkey.url,
         WORKFLOW_DATABASES=f"warehouse=sqlite:///{directory}/warehouse.db",  # for examples; there is no such file
     )
-    return (yield)
 
 
-def _stop() -> None:
+def stop() -> None:
     for server in (valkey, postgres):
         server.stop()
     shutil.rmtree(directory)

@@ -35,6 +35,7 @@ class Received:
     headers: Mapping[str, str]
     body: bytes
     at: float
+    status: int  # of the answer
 
 
 class HttpSink:
@@ -110,10 +111,11 @@ class HttpSink:
 
     def _take(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         with self._changed:
-            self.requests.append(Received(method, path, headers, body, time.time()))
-            self._changed.notify_all()
             planned = self.answers.get(path, [Answer()])
-            return planned.pop(0) if len(planned) > 1 else planned[0]
+            answer = planned.pop(0) if len(planned) > 1 else planned[0]
+            self.requests.append(Received(method, path, headers, body, time.time(), answer.status))
+            self._changed.notify_all()
+            return answer
 
 
 @dataclass(frozen=True)
