@@ -28,7 +28,7 @@ def run(*, seconds: float, seed: int, only: Sequence[str] | None) -> int:
         report = storm.end()
         if not report.well:
             for name in live.children:
-                print(f"--- the end of {name}.log\n{last_lines(live.log(name), 40)}", file=sys.stderr)
+                print(f"--- the end of {name}.log\n{last_lines(live.log(name), 15)}", file=sys.stderr)
     hooks.stop()
     mails.stop()
     _print(report)

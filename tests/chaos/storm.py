@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import subprocess
 import time
@@ -72,8 +71,7 @@ class Storm:
             this.broken.append(str(error))
         mended = time.monotonic()
         self._wait_done(this)
-        if len(faults) == 1:
-            self._judge(this, faults[0])
+        self._judge(this)
         for name, child in self.job.live.children.items():
             if child.poll() is not None:
                 this.broken.append(f"{name} ended by itself, status {child.returncode}")
@@ -106,21 +104,18 @@ class Storm:
             connection.close()
             return f"PostgreSQL does not answer: {error}"
 
-    def _judge(self, this: Round, fault: Fault) -> None:
-        """What a fault must not touch when it comes alone."""
-        if not fault.refuses:
+    def _judge(self, this: Round) -> None:
+        """Whether the faults touched what they must not."""
+        if not any(fault.refuses for fault in this.faults):
             if self.job.refusals:
                 this.broken.append(f"producers were refused: {dict(self.job.refusals)}")
             if self.job.slowest > ANSWERED_WITHIN:
                 this.broken.append(f"a request took {self.job.slowest:.1f} s")
-        if fault.told_within is not None:
-            late = [
-                sent
-                for sent in list(self.job.rounds[this.number])
-                if sent.hook and self.job.hooked_at.get(sent.name, sent.at) - sent.at > fault.told_within
-            ]
-            if late:
-                this.broken.append(f"the healthy channel was later than {fault.told_within:.0f} s: {_events(late)}")
+        within = max(fault.told_within for fault in this.faults)
+        sent = [one for one in list(self.job.rounds[this.number]) if one.hook]
+        late = [one for one in sent if self.job.hooked_at.get(one.name, one.at) - one.at > within]
+        if late:
+            this.broken.append(f"the healthy channel was later than {within:.0f} s: {_events(late)}")
 
     # --- its end ---
 
@@ -166,9 +161,14 @@ def deck(faults: Sequence[Fault], chance: random.Random, *, two_at_once: float =
             yield [fault, chance.choice(others)] if others and chance.random() < two_at_once else [fault]
 
 
-def each_once(faults: Sequence[Fault], chance: random.Random) -> Iterator[list[Fault]]:
-    """Each fault once, alone, in a random order."""
-    return itertools.islice(deck(faults, chance, two_at_once=0), len(faults))
+def in_pairs(faults: Sequence[Fault], chance: random.Random) -> Iterator[list[Fault]]:
+    """Each fault once, beside another with which something can still be promised: in half the time."""
+    left = chance.sample(faults, len(faults))
+    while left:
+        fault = left.pop()
+        others = [other for other in left if other.target != fault.target and other.refuses == fault.refuses]
+        yield [fault, *others[:1]]
+        left = [other for other in left if other not in others[:1]]
 
 
 def _cause(courses: Sequence[Iterator[float]]) -> None:
