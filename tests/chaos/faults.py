@@ -140,9 +140,8 @@ def sender_killed(site: Site) -> Iterator[float]:
 def _under_way(site: Site, answer: Answer) -> Iterator[float]:
     """Until attempts at the other endpoint are under way; from now on it says this, in its own time."""
     site.job.hooks.answers[OTHER] = [answer]
-    before = len(site.job.hooks.to(OTHER))
     site.load.burst(50, ["channel:other"])
-    given = time.monotonic() + 10
+    before, given = len(site.job.hooks.to(OTHER)), time.monotonic() + 30
     while len(site.job.hooks.to(OTHER)) < before + OTHER_AT_ONCE // 2 and time.monotonic() < given:
         yield 0.1
 
@@ -158,12 +157,20 @@ def sender_stopped(site: Site) -> Iterator[float]:
 def sender_frozen(site: Site) -> Iterator[float]:
     yield from _under_way(site, Answer(503, delay=3))  # what it will have to tell when it is no longer asked
     os.killpg(site.live.children["sender"].pid, signal.SIGSTOP)
+    held = {call.headers["webhook-id"] for call in site.job.hooks.to(OTHER) if call.status == 503}
     site.job.hooks.answers.pop(OTHER, None)
     site.live.start("sender-2")
-    yield LEASE + 5
+    given = time.monotonic() + LEASE + 45
+    while held - _taken(site) and time.monotonic() < given:
+        yield 0.2
     os.killpg(site.live.children["sender"].pid, signal.SIGCONT)
     yield 3
     yield from _stopped(site, "sender-2", again=False)
+
+
+def _taken(site: Site) -> set[str]:
+    """The notifications that the other endpoint said yes to."""
+    return {call.headers["webhook-id"] for call in site.job.hooks.to(OTHER) if call.status == 200}
 
 
 @fault("kill -9 of the clock", target="clock", told_within=20)
