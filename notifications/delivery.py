@@ -21,8 +21,9 @@ from notifications.channels.base import Outgoing, Receipt, SendError
 from notifications.compose import compose_stand_ins
 from notifications.models import Channel, Delivery, DeliveryState, Outcome
 from notifications.queries import Lane, Leased, Quota, Record
-from notifications.transport import Transport
 from project import metrics
+from project.pump import Claimed
+from project.transport import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -57,20 +58,7 @@ class Done:
     ended: float = field(default_factory=time.monotonic)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a claim took. `over` came to their end without an attempt; `again_in`: seconds until a lane opens.
-
-    `more`: when an attempt has ended, another claim is worth while.
-    """
-
-    jobs: Sequence[Job] = ()
-    over: Sequence[Done] = ()
-    more: bool = False
-    again_in: float | None = None
-
-
-def claim(free: int, room: Callable[[LiveChannel], int]) -> Claimed:
+def claim(free: int, room: Callable[[LiveChannel], int]) -> Claimed[Job, Done]:
     """Lease up to `free` due deliveries, shared fairly between the lanes; at most `room(channel)` of each.
 
     Over all processes, no lane has more under way than its channel's `max_in_flight` or goes faster than its rate.

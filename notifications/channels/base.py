@@ -43,10 +43,10 @@ from uuid import UUID
 import aiohttp
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from notifications.transport import Transport
 from project import http
 from project.retry import parse_retry_after
 from project.secrets import UnknownVariable, resolve_environment
+from project.transport import Transport
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """Answers below 500 that mean "not now": another try may succeed."""

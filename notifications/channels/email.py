@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType, Outgoing, Receipt, SendError
-from notifications.transport import Transport
+from project.transport import Transport
 
 THREADS: Final = 4  # for each channel and process; each keeps one connection
 STALE_AFTER: Final = 20.0  # seconds without use, after which a server may have hung up without a word

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType, Outgoing, Receipt, post, url_problems
-from notifications.transport import Transport
+from project.transport import Transport
 
 LONGEST_TEXT = 39_000  # Slack cuts a text off after 40,000 characters
 

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType, Outgoing, Receipt, post, url_problems
-from notifications.transport import Transport
+from project.transport import Transport
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")  # a token of RFC 9110, 5.6.2
 _OUR_HEADERS = {

@@ -44,8 +44,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from notifications.transport import Transport
 from project.retry import RetryPolicy
+from project.transport import Transport
 
 Json: TypeAlias = Any
 

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType, Outgoing, Receipt, SendError, SettingsError
-from notifications.transport import Transport
 from project.http import AddressRefused
 from project.identifiers import new_uid
+from project.transport import Transport
 from tests.sinks import Answer, HttpSink, SmtpSink
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -13,8 +13,8 @@ import pytest
 
 from notifications.channels.base import Outgoing, Receipt, SendError
 from notifications.channels.email import THREADS, Email, as_send_error
-from notifications.transport import Transport
 from project.identifiers import new_uid
+from project.transport import Transport
 from tests.live import wait_until
 from tests.notifications.channels.test_duties import refusal, sent
 from tests.sinks import SmtpSink

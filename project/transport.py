@@ -1,4 +1,4 @@
-"""What channels send with: one HTTP session, and whatever else a type wants to keep open, shared by a process."""
+"""What goes out goes by this: one HTTP session, and whatever else wants to be kept open, shared by a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Closable)
 
 
 class Transport:
-    """Made and used inside the sender's event loop."""
+    """Made and used inside a pump's event loop."""
 
     def __init__(self) -> None:
         self._http: aiohttp.ClientSession | None = None
