@@ -24,7 +24,8 @@ STAGES: Final = {
     "events.route": "Events to route",
     "events.schedule": "Schedules to fire",
     "workflows.advance": "Runs to advance",
-    "workflows.perform": "Steps outside",
+    "workflows.request": "Steps that wait for the network",
+    "workflows.perform": "Steps of ordinary code",
     "notifications.deliver": "Deliveries to send",
 }
 

@@ -40,7 +40,10 @@ task_routes = {
     "events.schedule": "events",
     "workflows.advance": "workflows",
     "workflows.close": "workflows",
-    "workflows.perform": "outside",
+    "workflows.answered": "workflows",
+    "workflows.not_answered": "workflows",
+    "workflows.request": "outside",
+    "workflows.perform": "code",
     "notifications.deliver": "notifications",
 }
 task_default_queue = "events"

@@ -56,12 +56,9 @@ class DueQuerySet(models.QuerySet[M]):
 
     def backlog_age(self) -> float:
         """Seconds the longest waiting due row has waited; 0.0 when nothing waits. One look into the due index."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT extract(epoch FROM now() - min(due_at)) FROM {self.model._meta.db_table} WHERE due_at <= now()"
-            )
-            (age,) = cursor.fetchone() or (None,)
-        return float(age or 0.0)
+        waited = models.ExpressionWrapper(Now() - models.F("due_at"), output_field=models.DurationField())
+        oldest = self.due().order_by("due_at").values_list(waited, flat=True).first()
+        return oldest.total_seconds() if oldest else 0.0
 
     def overdue(self) -> int:
         """How many rows have been due for more than a minute without anybody taking them; at most COUNTED."""

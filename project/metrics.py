@@ -30,6 +30,7 @@ HELP = {
     "carillon_events_routed_total": "Events whose subscriptions were all asked.",
     "carillon_verdicts_total": "What subscriptions said, by verdict.",
     "carillon_runs_total": "Runs that came to an end, by workflow and state.",
+    "carillon_step_attempts_total": "Attempts at outside steps, by action and outcome.",
     "carillon_deliveries_total": "Attempts at deliveries, by channel and outcome.",
     "carillon_bells_total": "Bells by outcome: rung, waiting (one was on its way), failed, muted (after a failure).",
 }

@@ -44,7 +44,7 @@ PROCESSES = {
         # Foreign code may run in a worker, so it gets processes: they can be limited in time and memory.
         Process(
             "worker",
-            "celery -A project worker -Q events,workflows -P prefork -c {worker_processes} -n worker@%h"
+            "celery -A project worker -Q events,workflows,code -P prefork -c {worker_processes} -n worker@%h"
             " --without-gossip --without-mingle",
             CELERY_WORKER,
         ),

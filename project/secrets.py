@@ -131,6 +131,21 @@ def resolve_environment(value: Any) -> Any:
     return value
 
 
+def resolve_written(value: Any, written: Any) -> Any:
+    """The JSON value with those `${NAME}` replaced that somebody wrote at the same place of `written`.
+
+    For what was made from `written` by filling in data: that the data says `${NAME}`, too, must not reveal anything.
+    Raises UnknownVariable.
+    """
+    if isinstance(value, dict) and isinstance(written, dict):
+        return {key: resolve_written(item, written.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+        return [resolve_written(item, its) for item, its in zip(value, written, strict=True)]
+    if isinstance(value, str) and isinstance(written, str) and (names := references(written)):
+        return _REFERENCE.sub(lambda found: _lookup(found) if found[1] in names else found[0], value)
+    return value
+
+
 def references(value: Any) -> list[str]:
     """The variables that the JSON value's strings name, each once.
 

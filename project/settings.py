@@ -229,6 +229,8 @@ SPECTACULAR_SETTINGS = {
 
 # Models that `database.*` steps may write, as `app.Model`; nothing else can be reached from a workflow.
 WORKFLOW_MODELS: list[str] = env.list("WORKFLOW_MODELS", default=["ops.Incident", "ops.Order"])
+# Celery tasks that `task.call` steps may name: names and patterns (`billing.*`).
+WORKFLOW_TASKS: list[str] = env.list("WORKFLOW_TASKS", default=[])
 
 # Other databases that `sql.*` steps may write, by name.
 try:

@@ -16,6 +16,7 @@ from project.due import DueQuerySet
 Counts: TypeAlias = dict[str, int]
 
 SLICE: Final = 5.0  # seconds after which a task makes room for another, and rings again
+UNLIMITED: Final = 10 * 365 * 24 * 3600  # seconds; without a limit of its own a task has the one of all
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,20 @@ class Stage:
 stages: dict[str, Stage] = {}
 
 
-def stage(name: str, *, rows: Callable[[], DueQuerySet[Any]], batch: int = 1) -> Callable[[Callable[[], Counts]], Any]:
+def stage(
+    name: str, *, rows: Callable[[], DueQuerySet[Any]], batch: int = 1, own_limits: bool = False
+) -> Callable[[Callable[[], Counts]], Any]:
     """Make the decorated `drain` a stage, and the Celery task of the same name that drains it when the bell rings.
 
-    Its queue stands in `project.celeryconfig.task_routes`. What the task returns, Flower shows.
+    Its queue stands in `project.celeryconfig.task_routes`. What the task returns, Flower shows. `own_limits`: `drain`
+    sees to it that it ends, and Celery's time limit does not apply.
     """
+    limits = {"time_limit": UNLIMITED, "soft_time_limit": UNLIMITED} if own_limits else {}
 
     def register(drain: Callable[[], Counts]) -> Any:
         stages[name] = it = Stage(name, rows, drain, batch)
 
-        @shared_task(name=name)
+        @shared_task(name=name, **limits)
         def answer(by: str = "") -> Counts:
             answered(name)  # before the first claim: what is committed from here on rings again
             counts, left = it.drain_for(SLICE)

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, Now
 from project.due import Due, DueQuerySet, due_index
 from project.identifiers import new_uid
 from project.json_field import JSONField
-from workflows.queries import RecordQuerySet
+from workflows.queries import RecordQuerySet, StepRunQuerySet
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 
@@ -162,7 +162,7 @@ class StepRun(Due):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = DueQuerySet["StepRun"].as_manager()
+    objects = StepRunQuerySet.as_manager()
 
     class Meta:
         ordering = ["run", "round", "position", "item"]

@@ -1,0 +1,1 @@
+"""An app with actions that behave in every way that foreign code does."""
