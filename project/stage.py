@@ -54,7 +54,7 @@ def stage(
     Its queue stands in `project.celeryconfig.task_routes`. What the task returns, Flower shows. `own_limits`: `drain`
     sees to it that it ends, and Celery's time limit does not apply.
     """
-    limits = {"time_limit": UNLIMITED, "soft_time_limit": UNLIMITED} if own_limits else {}
+    limits: dict[str, Any] = {"time_limit": UNLIMITED, "soft_time_limit": UNLIMITED} if own_limits else {}
 
     def register(drain: Callable[[], Counts]) -> Any:
         stages[name] = it = Stage(name, rows, drain, batch)

@@ -38,6 +38,11 @@ class Received:
     status: int  # of the answer
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512  # 5 would have hundreds of callers at once wait for their second SYN
+
+
 class HttpSink:
     """Answers 200 `ok` and remembers every request, unless told otherwise.
 
@@ -98,8 +103,7 @@ class HttpSink:
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

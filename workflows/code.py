@@ -20,7 +20,7 @@ from project.stage import Counts
 from project.time_limit import OutOfTime, within
 from workflows import performing
 from workflows.actions.base import OutsideAction, StepError
-from workflows.models import Lane
+from workflows.models import Lane, StepRun
 from workflows.performing import Done, Job
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,8 @@ def _record(dones: list[Done]) -> None:
 def _have_it_done() -> Counts:
     """Start `manage.py perform`, unless one that this process started is still at work. Does not wait for it."""
     global _helper
-    if _helper is None or _helper.poll() is not None:
+    at_work = _helper is not None and _helper.poll() is None
+    if not at_work and StepRun.objects.filter(lane=Lane.CODE).due().exists():
         command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "perform"]
         _helper = subprocess.Popen(command, cwd=settings.BASE_DIR, stdin=subprocess.DEVNULL)
     return {}

@@ -5,12 +5,12 @@ from types import ModuleType
 
 import pytest
 
-from workflows import definition
+from workflows import definition, performer
 from workflows.actions import record
 from workflows.foreign import statement
 
 
-@pytest.mark.parametrize("module", [definition, record, statement], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [definition, performer, record, statement], ids=lambda module: module.__name__)
 def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0

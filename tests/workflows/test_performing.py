@@ -49,7 +49,7 @@ def test_a_step_is_leased_for_its_time_limit_performed_and_recorded(file: Path) 
     step = work(file, timeout="40s")
     job = claim_one()
     step.refresh_from_db()
-    assert (step.state, step.attempts, step.due_at) != (StepState.PENDING, 0, None)
+    assert (step.state, step.attempts) == (StepState.RUNNING, 1)
     assert step.due_at is not None
     assert 45 < (step.due_at - timezone.now()).total_seconds() <= 40 + performing.LEASE_MARGIN
     assert not claim(Lane.CODE, 10).jobs, "it is taken"
@@ -57,7 +57,8 @@ def test_a_step_is_leased_for_its_time_limit_performed_and_recorded(file: Path) 
     record([returned(job, {"x": 1})])
     step.refresh_from_db()
     run = Run.objects.get()
-    assert (step.state, step.output, step.due_at) == ("succeeded", {"x": 1}, None)
+    assert step.output == {"x": 1}
+    assert str(step.state) == "succeeded"
     assert step.finished_at is not None
     assert run.due_at is not None, "the engine has to note it"
     assert run.due_at <= timezone.now()
@@ -161,7 +162,7 @@ def test_an_action_that_is_gone_fails_the_step_with_that_reason(file: Path) -> N
     code.perform_one(fatal=False)
     step.refresh_from_db()
     assert step.state == "failed"
-    assert "with.file: should be text" in step.error.replace("a valid string", "text")
+    assert "with.file: should be text" in step.error
     assert 'unknown field "x"' in step.error
 
 

@@ -36,7 +36,7 @@ class CallTask(OutsideAction):
     default_retry: ClassVar[RetryPolicy] = RetryPolicy(attempts=6, delay=timedelta(seconds=2))
     default_timeout: ClassVar[timedelta] = timedelta(seconds=30)
 
-    name_: Annotated[str, Field(alias="name", min_length=1)]
+    task: Annotated[str, Field(min_length=1)]
     queue: Annotated[str, Field(min_length=1)]
     args: list[Json] = []
     kwargs: dict[str, Json] = {}
@@ -45,11 +45,11 @@ class CallTask(OutsideAction):
 
     @classmethod
     def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
-        if not is_dynamic(given["name"]) and (message := objection(given["name"])):
-            yield "name", message
+        if not is_dynamic(given["task"]) and (message := objection(given["task"])):
+            yield "task", message
 
     def perform(self, call: Call) -> Json | Wait:
-        if message := objection(self.name_):
+        if message := objection(self.task):
             raise StepError(message, permanent=True)
         try:
             self._send(call)
@@ -60,19 +60,19 @@ class CallTask(OutsideAction):
         return Wait(until=timezone.now() + self.timeout)
 
     def wake(self, call: Call, output: Json) -> Json:
-        raise StepError(f"{self.name_} has not answered within {format_duration(self.timeout)}", permanent=True)
+        raise StepError(f"{self.task} has not answered within {format_duration(self.timeout)}", permanent=True)
 
     def _send(self, call: Call) -> None:
         # By the exchange that every broker has, which leads to the queue of that name: Carillon knows no foreign queue.
         current_app.send_task(
-            self.name_,
+            self.task,
             args=self.args,
             kwargs=self.kwargs,
             task_id=call.key,
             exchange="",
             routing_key=self.queue,
             link=_answer("workflows.answered", step=str(call.uid)) if self.wait else None,
-            link_error=_answer("workflows.not_answered", step=str(call.uid), task=self.name_) if self.wait else None,
+            link_error=_answer("workflows.not_answered", step=str(call.uid), task=self.task) if self.wait else None,
         )
 
 
@@ -86,7 +86,7 @@ def objection(name: str) -> str:
     return f"{name} must not be called; WORKFLOW_TASKS allows: {', '.join(patterns) or 'none'}"
 
 
-def _answer(task: str, **kwargs: str) -> Any:
+def _answer(to: str, **kwargs: str) -> Any:
     """What a foreign worker sends when its task has ended, whatever its own settings are."""
-    queue = str(current_app.conf.task_routes[task])
-    return current_app.signature(task, kwargs=kwargs).set(exchange="", routing_key=queue, serializer="json")
+    queue = str(current_app.conf.task_routes[to])
+    return current_app.signature(to, kwargs=kwargs).set(exchange="", routing_key=queue, serializer="json")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from workflows.actions import Action, OutsideAction, actions
+from workflows.actions import Action, NetworkAction, OutsideAction, actions
+from workflows.actions.base import Performed
 
 OURS = {name: cls for name, cls in actions.items() if cls.__module__.startswith("workflows.actions.")}
 every_action = pytest.mark.parametrize("cls", OURS.values(), ids=OURS)
@@ -15,10 +16,10 @@ def test_there_are_those_that_the_reference_tells_of() -> None:
     assert sorted(OURS) == [
         "approval",
         *("database.delete", "database.insert", "database.update", "database.upsert"),
-        *("debounce", "delay", "digest", "fail", "notify"),
+        *("debounce", "delay", "digest", "fail", "http.request", "notify"),
         *("record.delete", "record.patch", "record.put"),
         *("sql.execute", "sql.upsert"),
-        *("throttle", "transform", "workflow.run"),
+        *("task.call", "throttle", "transform", "workflow.run"),
     ]
 
 
@@ -29,10 +30,10 @@ def test_it_says_what_it_does(cls: type[Action]) -> None:
 
 @every_action
 def test_it_does_something(cls: type[Action]) -> None:
-    if issubclass(cls, OutsideAction):
-        assert cls.perform is not OutsideAction.perform
-        return
-    assert cls.run is not Action.run or cls.run_batch.__func__ is not Action.run_batch.__func__  # type: ignore[attr-defined]
+    if issubclass(cls, Performed):
+        assert cls.perform not in (OutsideAction.perform, NetworkAction.perform)  # type: ignore[attr-defined]
+    else:
+        assert cls.run is not Action.run or cls.run_batch.__func__ is not Action.run_batch.__func__  # type: ignore[attr-defined]
 
 
 @every_action

@@ -1,0 +1,23 @@
+"""A Celery application of somebody else: it shares the broker with Carillon, and knows nothing of it."""
+
+import os
+import time
+
+from celery import Celery
+
+app = Celery("billing", broker=os.environ["BROKER"])
+app.conf.task_default_queue = "billing"
+app.conf.task_create_missing_queues = os.environ.get("CREATE_MISSING_QUEUES", "1") == "1"
+app.conf.worker_hijack_root_logger = False
+# Whoever used Celery long ago has such settings.
+app.conf.task_serializer = "pickle"
+app.conf.result_serializer = "pickle"
+app.conf.accept_content = ["json", "pickle"]
+
+
+@app.task(name="billing.charge", bind=True)
+def charge(self, customer, amount=1.0, seconds=0.0):
+    time.sleep(seconds)
+    if amount < 0:
+        raise ValueError("a negative amount")
+    return {"customer": customer, "charged": amount, "id": self.request.id}

@@ -1,0 +1,104 @@
+"""`task.call`: a foreign Celery worker, which shares the broker only, does the work, and its answer ends the step."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from project.children import kill, spawn
+from tests.live import Live, wait_until
+from tests.workflows.outside import due_step
+from workflows.actions.task import objection
+from workflows.definition import DefinitionError, parse
+from workflows.models import StepRun
+
+
+def definition(task: str) -> str:
+    return f"name: w\nsteps:\n  - {{id: it, action: task.call, with: {{task: {task}, queue: billing}}}}"
+
+
+@pytest.mark.django_db
+def test_only_allowed_tasks_can_be_named(settings: Any) -> None:
+    settings.WORKFLOW_TASKS = []
+    with pytest.raises(
+        DefinitionError, match=r"line 3: .*billing.charge must not be called; WORKFLOW_TASKS allows: none"
+    ):
+        parse(definition("billing.charge"))
+    settings.WORKFLOW_TASKS = ["billing.*", "mail.send"]
+    parse(definition("billing.charge"))
+    with pytest.raises(
+        DefinitionError, match=r"mail.delete must not be called; WORKFLOW_TASKS allows: billing\.\*, mail"
+    ):
+        parse(definition("mail.delete"))
+    settings.WORKFLOW_TASKS = ["*"]
+    for own in ("workflows.advance", "workflows.answered", "celery.backend_cleanup"):
+        assert objection(own) == f"{own} is Carillon's own"
+
+
+@contextmanager
+def billing(live: Live, **environment: str) -> Iterator[None]:
+    """A worker of the foreign application, without one variable of Carillon's."""
+    command = [sys.executable, "-m", "celery", "-A", "tests.workflows.stranger.billing:app", "worker"]
+    command += ["-P", "solo", "-Q", "billing", "--without-gossip", "--without-mingle", "-n", "billing@%h"]
+    ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    child = spawn(command, log=live.log("billing"), env={**ours, "BROKER": live.valkey.url, **environment})
+    try:
+        yield
+    finally:
+        kill(child)
+
+
+def call(**with_: Any) -> StepRun:
+    return due_step("task.call", {"task": "billing.charge", "queue": "billing", **with_})
+
+
+def ended(step: StepRun, *, seconds: float = 60) -> StepRun:
+    def done() -> bool:
+        step.refresh_from_db()
+        return step.finished_at is not None
+
+    wait_until(done, seconds=seconds, what="the end of the step")
+    return step
+
+
+@pytest.mark.flow
+@pytest.mark.parametrize("creates", ["1", "0"])
+def test_the_result_or_the_failure_of_a_foreign_task_ends_the_step(live: Live, settings: Any, creates: str) -> None:
+    live.environment["WORKFLOW_TASKS"] = "billing.*"
+    settings.WORKFLOW_TASKS = ["billing.*"]
+    live.start("worker", "clock")
+    with billing(live, CREATE_MISSING_QUEUES=creates):
+        well = call(args=["ada"], kwargs={"amount": 12.5})
+        slow = call(args=["bob"], kwargs={"seconds": 1.0})
+        bad = call(kwargs={"customer": "eve", "amount": -1})
+        sent = call(args=["dan"], wait=False)
+        key = f"{well.run_id}/it"
+        assert ended(well).output == {"customer": "ada", "charged": 12.5, "id": key}
+        assert ended(slow).state == "succeeded"
+        assert ended(bad).state == "failed"
+        assert bad.error == f"billing.charge failed; the log of its worker says why (task id {bad.run_id}/it)"
+        assert ended(sent).output == {"task_id": f"{sent.run_id}/it"}
+    assert {step.attempts for step in StepRun.objects.all()} == {1}
+
+
+@pytest.mark.flow
+def test_nobody_serves_the_queue_and_the_step_waits_with_a_deadline(live: Live, settings: Any) -> None:
+    live.environment["WORKFLOW_TASKS"] = "billing.*"
+    settings.WORKFLOW_TASKS = ["billing.*"]
+    live.start("worker", "clock")
+    step = call(args=["ada"], timeout="2h")
+
+    def waits() -> bool:
+        step.refresh_from_db()
+        return step.state == "waiting"
+
+    wait_until(waits, seconds=60, what="the step to wait")
+    assert step.lane == ""
+    assert step.due_at is not None
+    with billing(live):  # it comes later, and finds the message
+        assert ended(step).state == "succeeded"
