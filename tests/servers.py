@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "CARILLON_PROCESS": "tests",
     "CARILLON_APPS": "examples.ops",
     "WORKFLOW_MODELS": "ops.Incident,ops.Order",
+    "WORKFLOW_TASKS": "billing.*",
     "EMAIL_URL": "smtp://127.0.0.1:1",  # nobody is there: a test that sends mail brings its own server
     "OUTBOUND_ALLOW": "127.0.0.1",
     "LOG_LEVEL": "WARNING",

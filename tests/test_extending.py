@@ -14,8 +14,8 @@ from django.db import transaction
 from notifications.channels import channel_types
 from notifications.models import Channel, Delivery, Template
 from notifications.sender import Sender
-from tests.sinks import HttpSink
-from workflows import engine
+from tests.sinks import HttpSink, SmtpSink
+from workflows import code, engine
 from workflows.actions import actions
 from workflows.models import Record, Run
 from workflows.publishing import publish
@@ -41,13 +41,13 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         sys.modules[name] = module
         spec.loader.exec_module(module)
         loaded.append(name)
-    assert loaded == ["notifications.channels.ntfy", "billing.actions"]
+    assert loaded == ["notifications.channels.ntfy", "billing.actions", "couriers.actions"]
     yield
     for name in loaded:
         del sys.modules[name]
     # Other tests hold every registered member to its family's duties, and these are only visitors.
     del channel_types._classes["ntfy"]
-    del actions._classes["wallet.credit"]
+    del actions._classes["wallet.credit"], actions._classes["courier.order"]
 
 
 def run(steps: str, given: dict[str, object]) -> Run:
@@ -84,3 +84,17 @@ def test_the_action_takes_effect_and_says_what_is_wrong() -> None:
     assert run(step, {"who": "ada"}).steps["credit"]["output"] == {"balance": 3.5}
     assert Record.objects.get(key="ada").value == {"balance": 3.5}
     assert run(step, {"who": "bob"}).error == "credit: bob has no wallet"
+
+
+def test_the_outside_action_is_performed_after_the_commit(smtp_sink: SmtpSink) -> None:
+    step = "  - {{id: order, action: courier.order, with: {{server: 127.0.0.1, port: {}, parcel: '${{{{ event.parcel }}}}'}}}}"
+    ordered, wrong = (run(step.format(smtp_sink.port), {"parcel": parcel}) for parcel in ("P-1", "x"))
+    assert not smtp_sink.mails
+    while code.perform_one(fatal=False):
+        engine.advance()
+    ordered.refresh_from_db()
+    wrong.refresh_from_db()
+    assert (ordered.state, ordered.steps["order"]["output"]) == ("succeeded", {"ordered": "P-1"})
+    assert (wrong.state, wrong.error) == ("failed", "order: x is no parcel")
+    (mail,) = smtp_sink.mails
+    assert mail.message["Message-ID"] == f"<{ordered.pk}/order@carillon>"

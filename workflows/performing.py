@@ -33,7 +33,7 @@ from workflows.actions.base import Call, Json, Performed, StepError, Wait
 from workflows.actions.http import Busy
 from workflows.answers import early
 from workflows.definition import Step
-from workflows.models import Run, RunState, StepRun, StepState
+from workflows.models import ACTIVE, Run, StepRun, StepState
 from workflows.publishing import load
 from workflows.queries import Lease
 from workflows.scope import scope
@@ -43,7 +43,6 @@ log = structlog.get_logger(__name__)
 LEASE_MARGIN: Final = 10.0  # seconds that a lease outlives the time limit: to record the outcome, or to die
 LONGEST_ERROR: Final = 2000  # characters
 LONGEST_OUTPUT: Final = 1024 * 1024  # bytes
-LIVE: Final = (RunState.RUNNING, RunState.WAITING)
 RECORDED: Final = ("state", "lane", "output", "error", "due_at", "finished_at")
 
 
@@ -161,12 +160,12 @@ def claim(
         if not sides:
             return Claimed(more=bool(rooms))
         rows = list(StepRun.objects.filter(pk__in=sides).select_related("run"))
-        dead = [row.pk for row in rows if row.run.state not in LIVE]
+        dead = [row.pk for row in rows if row.run.state not in ACTIVE]
         if dead:
             StepRun.objects.filter(pk__in=dead).update(state=StepState.CANCELLED, due_at=None, finished_at=Now())
         jobs, over, leases = [], [], []
         for row in rows:
-            if row.run.state not in LIVE:
+            if row.run.state not in ACTIVE:
                 continue
             outcome = _prepare(row, sides[row.pk])
             seconds = LEASE_MARGIN + (outcome.seconds if isinstance(outcome, Job) else 0.0)
@@ -242,7 +241,7 @@ def record(dones: Sequence[Done]) -> float | None:
     """
     with transaction.atomic():
         # Runs before their steps, and both in one order, as everywhere: so nobody waits for each other in a circle.
-        runs = Run.objects.filter(pk__in={done.run for done in dones}, state__in=LIVE).order_by("pk")
+        runs = Run.objects.filter(pk__in={done.run for done in dones}, state__in=ACTIVE).order_by("pk")
         live = dict(runs.select_for_update(no_key=True).annotate(now=Now()).values_list("pk", "now"))
         rows = StepRun.objects.filter(pk__in={done.uid for done in dones}).order_by("pk")
         locked = {row.pk: row for row in rows.select_for_update(no_key=True)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -15,7 +16,6 @@ from tests.live import Live, wait_until
 from tests.sinks import Answer, HttpSink
 from tests.workflows.outside import due_step, due_steps
 from workflows.models import StepRun
-from workflows.publishing import publish
 
 pytestmark = pytest.mark.flow
 
@@ -108,12 +108,8 @@ def test_without_redis_the_clock_has_steps_of_code_done(live: Live, tmp_path: Pa
     live.valkey.start()
 
 
-def requests(urls: list[str]) -> None:
-    version, _ = publish(
-        {"steps": [{"id": "it", "action": "http.request", "with": {"url": "http://127.0.0.1"}, "timeout": "20s"}]},
-        name="w",
-    )
-    due_steps(version.pk, [{"url": url} for url in urls])
+def requests(urls: list[str], **step: Any) -> list[StepRun]:
+    return due_steps("http.request", {"url": "${{ event.url }}"}, [{"url": url} for url in urls], **step)
 
 
 def test_200_requests_wait_for_a_slow_host_side_by_side(live: Live, http_sink: HttpSink) -> None:
@@ -152,21 +148,7 @@ def test_a_host_that_hangs_leaves_slots_to_the_others(live: Live, http_sink: Htt
 
 def test_sigterm_gives_back_what_it_breaks_off(live: Live, http_sink: HttpSink) -> None:
     http_sink.answers["/hang"] = [Answer(delay=60), Answer()]
-    version, _ = publish(
-        {
-            "steps": [
-                {
-                    "id": "it",
-                    "action": "http.request",
-                    "with": {"url": "http://x"},
-                    "timeout": "2m",
-                    "retry": {"attempts": 1},
-                }
-            ]
-        },
-        name="w",
-    )
-    (step,) = due_steps(version.pk, [{"url": http_sink.url("/hang")}])
+    (step,) = requests([http_sink.url("/hang")], timeout="2m", retry={"attempts": 1})
     live.start("sender", "clock")
     http_sink.wait_for(1, seconds=60)
     live.stop("sender")

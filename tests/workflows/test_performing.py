@@ -17,7 +17,6 @@ from workflows.actions import StepError, Wait
 from workflows.actions.http import Busy
 from workflows.models import Lane, Run, StepRun, StepState
 from workflows.performing import Job, claim, failed, record, returned
-from workflows.publishing import publish
 from workflows.waits import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -191,8 +190,7 @@ def test_an_answer_that_comes_before_the_wait_is_recorded_counts(file: Path, err
 
 
 def test_many_outcomes_are_a_handful_of_statements(file: Path, django_assert_max_num_queries: Any) -> None:
-    version, _ = publish({"steps": [{"id": "it", "action": "test.work", "with": {"file": "x"}}]}, name="w")
-    due_steps(version.pk, [{"file": str(file)}] * 100)
+    due_steps("test.work", {"file": str(file)}, [{}] * 100)
     with django_assert_max_num_queries(8):
         jobs = claim(Lane.CODE, 100).jobs
     assert len(jobs) == 100
@@ -209,11 +207,9 @@ def test_retry_after_is_obeyed_when_it_is_longer(file: Path) -> None:
 
 
 def test_the_claim_takes_turns_between_far_sides_and_uses_the_index(file: Path) -> None:
-    version, _ = publish(
-        {"steps": [{"id": "it", "action": "http.request", "with": {"url": "http://127.0.0.1"}}]}, name="w"
-    )
-    due_steps(version.pk, [{"url": f"http://slow.example/{n}"} for n in range(30)])
-    due_steps(version.pk, [{"url": f"http://Fast.example:81/{n}"} for n in range(3)])
+    events = [{"url": f"http://slow.example/{n}"} for n in range(30)]
+    events += [{"url": f"http://Fast.example:81/{n}"} for n in range(3)]
+    due_steps("http.request", {"url": "${{ event.url }}"}, events)
     StepRun.objects.filter(input__url__contains="slow").update(due_at=F("due_at") - timedelta(seconds=5))
     jobs = claim(Lane.NETWORK, 20, rooms={}, room=10).jobs
     assert sorted(job.side for job in jobs) == ["fast.example:81"] * 3 + ["slow.example"] * 10

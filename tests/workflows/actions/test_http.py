@@ -31,10 +31,8 @@ def attempt() -> Iterator[Attempt]:
     """Make one attempt at a step with these settings; returns the step as it is then."""
     performer = Performer()
 
-    def once(
-        with_: dict[str, Any], *, written: dict[str, Any] | None = None, saved: Callable[[], object] = str, **step: Any
-    ) -> StepRun:
-        row = due_step("http.request", with_, written=written, **step)
+    def once(with_: dict[str, Any], *, saved: Callable[[], object] = str, **more: Any) -> StepRun:
+        row = due_step("http.request", with_, **more)
         saved()
         performer.drain()
 
@@ -137,7 +135,7 @@ def test_a_slow_answer_is_not_waited_for(attempt: Attempt, http_sink: HttpSink) 
 
 
 def test_inner_addresses_are_refused_for_good(attempt: Attempt) -> None:
-    step = attempt({"url": "http://169.254.169.254/latest/meta-data"}, written={"url": "${{ event.url }}"})
+    step = attempt({"url": "${{ event.url }}"}, event={"url": "http://169.254.169.254/latest/meta-data"})
     assert step.state == "failed"
     assert "169.254.169.254 is a cloud metadata address" in step.error
 
@@ -165,21 +163,18 @@ def test_secrets_are_sent_and_stored_nowhere(
     attempt: Attempt, http_sink: HttpSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_TOKEN", "s3cret")
-    written = {
-        "url": http_sink.url("/x"),
-        "headers": {"Authorization": "Bearer ${SHOP_TOKEN}", "X-Id": "${{ event.id }}"},
-    }
-    rendered = {**written, "headers": {"Authorization": "Bearer ${SHOP_TOKEN}", "X-Id": "${SHOP_TOKEN}"}}
-    step = attempt(rendered, written=written)
+    headers = {"Authorization": "Bearer ${SHOP_TOKEN}", "X-Id": "${{ event.id }}"}
+    with_, event = {"url": http_sink.url("/x"), "headers": headers}, {"id": "${SHOP_TOKEN}"}
+    step = attempt(with_, event=event)
     assert step.state == "succeeded", step.error
     (request,) = http_sink.requests
     assert request.headers["authorization"] == "Bearer s3cret"
     assert request.headers["x-id"] == "${SHOP_TOKEN}", "what an event says is not looked up"
     row = StepRun.objects.filter(pk=step.pk).values().get()
     assert "s3cret" not in str(row)
-    step = attempt(rendered, written=written, saved=lambda: monkeypatch.setenv("SHOP_TOKEN", "s3cret\n"))
+    step = attempt(with_, event=event, saved=lambda: monkeypatch.setenv("SHOP_TOKEN", "s3cret\n"))
     assert (step.state, step.error) == ("failed", "with.headers: not right once the variables are filled in")
-    step = attempt(rendered, written=written, saved=lambda: monkeypatch.delenv("SHOP_TOKEN"))
+    step = attempt(with_, event=event, saved=lambda: monkeypatch.delenv("SHOP_TOKEN"))
     assert step.error == "with: ${SHOP_TOKEN} is not set: no variable SHOP_TOKEN in the environment"
 
 

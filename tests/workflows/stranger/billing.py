@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 from celery import Celery
 
@@ -16,7 +17,7 @@ app.conf.accept_content = ["json", "pickle"]
 
 
 @app.task(name="billing.charge", bind=True)
-def charge(self, customer, amount=1.0, seconds=0.0):
+def charge(self: Any, customer: str, amount: float = 1.0, seconds: float = 0.0) -> dict[str, Any]:
     time.sleep(seconds)
     if amount < 0:
         raise ValueError("a negative amount")
