@@ -87,8 +87,9 @@ def test_the_action_takes_effect_and_says_what_is_wrong() -> None:
 
 
 def test_the_outside_action_is_performed_after_the_commit(smtp_sink: SmtpSink) -> None:
-    step = "  - {{id: order, action: courier.order, with: {{server: 127.0.0.1, port: {}, parcel: '${{{{ event.parcel }}}}'}}}}"
-    ordered, wrong = (run(step.format(smtp_sink.port), {"parcel": parcel}) for parcel in ("P-1", "x"))
+    with_ = f"{{server: 127.0.0.1, port: {smtp_sink.port}, parcel: '${{{{ event.parcel }}}}'}}"
+    step = f"  - {{id: order, action: courier.order, with: {with_}}}"
+    ordered, wrong = (run(step, {"parcel": parcel}) for parcel in ("P-1", "x"))
     assert not smtp_sink.mails
     while code.perform_one(fatal=False):
         engine.advance()

@@ -64,7 +64,7 @@ def test_a_worker_killed_during_a_step_costs_an_attempt_and_on_the_last_one_the_
 def test_a_step_over_its_time_is_stopped_and_tried_again(live: Live, tmp_path: Path) -> None:
     file = tmp_path / "attempts"
     with_ = {"file": str(file), "seconds": 60, "how": "sleeps on the first attempt"}
-    step = due_step("test.work", with_, timeout="1s")
+    step = due_step("test.work", with_, timeout="2s")
     live.start("worker", "clock")
     began = time.monotonic()
     ended(step)

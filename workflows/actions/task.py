@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from celery import current_app
 from django.conf import settings
 from django.utils import timezone
+from kombu import Queue
 from kombu.exceptions import OperationalError
 from pydantic import AfterValidator, Field
 
@@ -63,14 +64,13 @@ class CallTask(OutsideAction):
         raise StepError(f"{self.task} has not answered within {format_duration(self.timeout)}", permanent=True)
 
     def _send(self, call: Call) -> None:
-        # By the exchange that every broker has, which leads to the queue of that name: Carillon knows no foreign queue.
+        # A foreign queue is declared by whoever serves it: here it is only named.
         current_app.send_task(
             self.task,
             args=self.args,
             kwargs=self.kwargs,
             task_id=call.key,
-            exchange="",
-            routing_key=self.queue,
+            queue=Queue(self.queue, no_declare=True),
             link=_answer("workflows.answered", step=str(call.uid)) if self.wait else None,
             link_error=_answer("workflows.not_answered", step=str(call.uid), task=self.task) if self.wait else None,
         )
@@ -87,6 +87,5 @@ def objection(name: str) -> str:
 
 
 def _answer(to: str, **kwargs: str) -> Any:
-    """What a foreign worker sends when its task has ended, whatever its own settings are."""
-    queue = str(current_app.conf.task_routes[to])
-    return current_app.signature(to, kwargs=kwargs).set(exchange="", routing_key=queue, serializer="json")
+    """What a foreign worker sends when its task has ended."""
+    return current_app.signature(to, kwargs=kwargs).set(queue=current_app.conf.task_routes[to], serializer="json")

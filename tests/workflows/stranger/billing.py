@@ -8,7 +8,6 @@ from celery import Celery
 
 app = Celery("billing", broker=os.environ["BROKER"])
 app.conf.task_default_queue = "billing"
-app.conf.task_create_missing_queues = os.environ.get("CREATE_MISSING_QUEUES", "1") == "1"
 app.conf.worker_hijack_root_logger = False
 # Whoever used Celery long ago has such settings.
 app.conf.task_serializer = "pickle"
