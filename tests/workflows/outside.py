@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.workflows.foreign import actions as foreign  # noqa: F401  registers them
 from tests.workflows.runs import drain, start
+from workflows import work
 from workflows.models import StepRun
 from workflows.publishing import load, publish
 
@@ -17,6 +18,7 @@ def due_step(action: str, with_: dict[str, Any], *, event: dict[str, Any] | None
 
 def due_steps(action: str, with_: dict[str, Any], events: list[dict[str, Any]], **step: Any) -> list[StepRun]:
     """The same for a run of each of these events."""
+    work._plan.cache_clear()
     load.cache_clear()  # a test before may have used another database, with the same numbers
     version, _ = publish({"steps": [{"id": "it", "action": action, "with": with_, **step}]}, name="w")
     runs = start(version, *events)

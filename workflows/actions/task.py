@@ -70,7 +70,7 @@ class CallTask(OutsideAction):
             args=self.args,
             kwargs=self.kwargs,
             task_id=call.key,
-            queue=Queue(self.queue, no_declare=True),
+            queue=Queue(self.queue, no_declare=True),  # type: ignore[arg-type]  # celery-types knows names only
             link=_answer("workflows.answered", step=str(call.uid)) if self.wait else None,
             link_error=_answer("workflows.not_answered", step=str(call.uid), task=self.task) if self.wait else None,
         )
