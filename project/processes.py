@@ -41,10 +41,17 @@ PROCESSES = {
             "granian --interface wsgi project.wsgi:application --host {host} --port {port}"
             " --workers {web_processes} --blocking-threads 16 --respawn-failed-workers --workers-kill-timeout 5",
         ),
-        # Foreign code may run in a worker, so it gets processes: they can be limited in time and memory.
+        # Actions are foreign code, so a worker has processes: they can be limited in time and memory.
         Process(
             "worker",
-            "celery -A project worker -Q events,workflows,code -P prefork -c {worker_processes} -n worker@%h"
+            "celery -A project worker -Q events,workflows -P prefork -c {worker_processes} -n worker@%h"
+            " --without-gossip --without-mingle",
+            CELERY_WORKER,
+        ),
+        # Steps of ordinary code may take minutes: routing and the other steps must not wait for them.
+        Process(
+            "performer",
+            "celery -A project worker -Q code -P prefork -c {worker_processes} -n performer@%h"
             " --without-gossip --without-mingle",
             CELERY_WORKER,
         ),

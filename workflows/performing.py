@@ -242,13 +242,16 @@ def record(dones: Sequence[Done]) -> float | None:
     with transaction.atomic():
         # Runs before their steps, and both in one order, as everywhere: so nobody waits for each other in a circle.
         runs = Run.objects.filter(pk__in={done.run for done in dones}, state__in=ACTIVE).order_by("pk")
-        live = dict(runs.select_for_update(no_key=True).annotate(now=Now()).values_list("pk", "now"))
+        found = list(runs.select_for_update(no_key=True).annotate(now=Now()).values_list("pk", "now", "error"))
+        live = {pk: now for pk, now, _ in found}
+        failing = {pk for pk, _, error in found if error}  # the engine takes back what is to be tried again
         rows = StepRun.objects.filter(pk__in={done.uid for done in dones}).order_by("pk")
         locked = {row.pk: row for row in rows.select_for_update(no_key=True)}
         changed = [row for done in dones if (row := _changed(done, locked.get(done.uid), live)) is not None]
         if changed:
             bulk.update(changed, RECORDED)
-            awake = {row.run_id for row in changed if row.state != StepState.PENDING and row.run_id in live}
+            ended = {row.run_id for row in changed if row.state != StepState.PENDING}
+            awake = (ended | failing) & live.keys()
             if awake:
                 Run.objects.filter(pk__in=awake).update(due_at=Now())
                 ring("workflows.advance", by=str(changed[0].run_id))

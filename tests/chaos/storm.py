@@ -18,7 +18,7 @@ from tests.flow.job import Job, Load, Sent, Wrong, effects_of, order
 from tests.live import Live, wait_until
 from tests.sinks import HttpSink, SmtpSink
 
-PROCESSES: Final = ("web", "worker", "sender", "clock")
+PROCESSES: Final = ("web", "worker", "performer", "sender", "clock")
 CALM: Final = 1.0  # seconds of undisturbed load before each fault
 TWO_AT_ONCE: Final = 0.25  # of the rounds
 ANSWERED_WITHIN: Final = 5.0  # seconds a request may take while nothing that it needs is disturbed

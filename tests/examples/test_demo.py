@@ -21,7 +21,7 @@ def stack(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Live:
         "INBOX_SLACK_URL": http_sink.url("/slack"),
         "NO_COLOR": "1",
     }
-    live.start("web", "worker", "sender", "clock")
+    live.start("web", "worker", "performer", "sender", "clock")
     live.manage("apply", "examples")
     _, live.environment["CARILLON_API_KEY"] = ApiKey.issue(Source.objects.get(name="local"), "demo", list(Scope.values))
     live.wait_ready()

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]
 def shop(live: Live, http_sink: HttpSink) -> Shop:
     live.environment |= {"INBOX_SLACK_URL": http_sink.url("/slack")}
     live.manage("apply", "examples")
-    live.start("web", "worker", "sender", "clock")
+    live.start("web", "worker", "performer", "sender", "clock")
     _, key = ApiKey.issue(Source.objects.get(name="local"), "flow", list(Scope.values))
     live.wait_ready()
     return Shop(live.url, key)

@@ -30,7 +30,7 @@ class Stack:
         live.manage("apply", "examples")
         Channel.objects.update(retry_schedule=["0s"])
         _, self.key = ApiKey.issue(Source.objects.get(name="local"), "tests", [Scope.EVENTS_WRITE, Scope.EVENTS_READ])
-        live.start("web", "worker", "sender", "clock")
+        live.start("web", "worker", "performer", "sender", "clock")
         live.wait_ready()
 
     def send(self, type_: str, *data: dict[str, Any]) -> list[Run]:

@@ -31,7 +31,7 @@ BOTH = ("channel:hook", "recipient:ada")
 @pytest.fixture
 def job(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Job:
     job = Job.configure(live, http_sink, smtp_sink)
-    live.start("web", "worker", "sender", "clock")
+    live.start("web", "worker", "performer", "sender", "clock")
     live.wait_ready()
     return job
 

@@ -36,7 +36,7 @@ def test_readyz_names_what_is_missing(live: Live) -> None:
     assert all(queue in state["workers"] for queue in ("events", "workflows", "outside", "notifications"))
     assert "manage.py clock" in state["clock"]
 
-    live.start("worker", "sender", "clock")
+    live.start("worker", "performer", "sender", "clock")
     live.wait_ready()
     assert readyz(live) == (200, OK)
 

@@ -49,12 +49,12 @@ def test_a_worker_killed_during_a_step_costs_an_attempt_and_on_the_last_one_the_
 ) -> None:
     file = tmp_path / "attempts"
     step = due_step("test.work", {"file": str(file), "seconds": 60}, timeout="90s")
-    live.start("worker", "clock")
+    live.start("performer", "clock")
     for attempt in (1, 2):
         wait_until(lambda: attempts(file) == attempt, seconds=60, what=f"attempt {attempt}")  # noqa: B023
-        live.kill("worker")
+        live.kill("performer")
         StepRun.objects.update(due_at=F("due_at") - timedelta(seconds=110))  # the lease, without the waiting
-        live.start("worker")
+        live.start("performer")
     ended(step, seconds=60)
     assert (step.state, step.attempts) == ("failed", 2)
     assert step.error == "the process died during attempt 2 of 2, or took longer than 1m30s"
@@ -65,12 +65,12 @@ def test_a_step_over_its_time_is_stopped_and_tried_again(live: Live, tmp_path: P
     file = tmp_path / "attempts"
     with_ = {"file": str(file), "seconds": 60, "how": "sleeps on the first attempt"}
     step = due_step("test.work", with_, timeout="2s")
-    live.start("worker", "clock")
+    live.start("performer", "clock")
     began = time.monotonic()
     ended(step)
     assert (step.state, step.output["attempt"]) == ("succeeded", 2)
     assert time.monotonic() - began < 30
-    assert "WorkerLostError" not in live.log("worker").read_text(), "no process had to die"
+    assert "WorkerLostError" not in live.log("performer").read_text(), "no process had to die"
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_step_over_its_time_is_stopped_and_tried_again(live: Live, tmp_path: P
 )
 def test_no_step_outlives_its_time(live: Live, tmp_path: Path, how: str, told: str, dies: bool) -> None:
     step = due_step("test.work", {"file": str(tmp_path / "a"), "how": how}, timeout="1s", retry={"attempts": 1})
-    live.start("worker", "clock")
+    live.start("performer", "clock")
     ended(step)
     assert (step.state, step.error) == ("failed", told)
-    log = live.log("worker").read_text()
+    log = live.log("performer").read_text()
     assert ("Timeout (0:00:04)!" in log) == dies
     if dies:
         assert "tests/workflows/foreign/actions.py" in log, "the log says where it was"

@@ -12,7 +12,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from tests.workflows.outside import due_step, due_steps
-from workflows import answers, code, performing
+from tests.workflows.runs import drain, outcome, start, workflow
+from workflows import answers, code, engine, performing
 from workflows.actions import StepError, Wait
 from workflows.actions.http import Busy
 from workflows.models import Lane, Run, StepRun, StepState
@@ -221,3 +222,57 @@ def test_the_claim_takes_turns_between_far_sides_and_uses_the_index(file: Path) 
         plan = str(cursor.fetchall())
         cursor.execute("RESET enable_seqscan")
     assert "step_run_due_by_lane" in plan
+
+
+SIDE_BY_SIDE = """
+  - {{id: a, needs: [], action: test.work, with: {{file: {file}}}}}
+  - id: b
+    needs: []
+    action: test.work
+    with: {{file: {file}}}
+    undo: {{action: transform, with: {{values: undone}}}}
+  - {{id: c, needs: [], action: test.work, with: {{file: {file}}}}}
+"""
+
+
+def side_by_side(file: Path) -> tuple[Run, dict[str, Job]]:
+    """A run with two steps in hand, a and b, and one, c, that nobody has claimed."""
+    (run,) = start(workflow(SIDE_BY_SIDE.format(file=file)), {})
+    drain()
+    jobs = {job.call.step: job for job in claim(Lane.CODE, 2).jobs}
+    assert jobs.keys() == {"a", "b"}
+    return run, jobs
+
+
+def test_a_run_that_fails_takes_back_what_nobody_has_begun_and_waits_for_what_is_under_way(file: Path) -> None:
+    run, jobs = side_by_side(file)
+    record([failed(jobs["a"], StepError("no", permanent=True))])
+    drain()
+    run.refresh_from_db()
+    assert (run.state, run.error) == ("running", "a: no")
+    assert outcome(run) == {"a": "failed", "b": "running", "c": "cancelled"}
+    record([returned(jobs["b"], "done")])
+    drain()
+    run.refresh_from_db()
+    assert run.state == "failed"
+    assert outcome(run) == {"a": "failed", "b": "succeeded", "b.undo": "succeeded", "c": "cancelled"}
+
+
+def test_a_run_that_fails_does_not_try_again_what_fails_besides(file: Path) -> None:
+    run, jobs = side_by_side(file)
+    record([failed(jobs["a"], StepError("no", permanent=True))])
+    drain()
+    record([failed(jobs["b"], StepError("not now"))])
+    drain()
+    run.refresh_from_db()
+    assert (run.state, run.due_at) == ("failed", None)
+    assert outcome(run) == {"a": "failed", "b": "cancelled", "c": "cancelled"}
+
+
+def test_a_cancelled_run_drops_what_its_steps_bring(file: Path) -> None:
+    run, jobs = side_by_side(file)
+    assert engine.cancel(Run.objects.filter(pk=run.pk), reason="enough") == 1
+    record([returned(jobs["a"], "done"), failed(jobs["b"], StepError("not now"))])
+    drain()
+    assert outcome(run) == {"a": "cancelled", "b": "cancelled", "c": "cancelled"}
+    assert not claim(Lane.CODE, 10).jobs

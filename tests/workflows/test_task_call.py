@@ -89,7 +89,7 @@ def ended(step: StepRun, *, seconds: float = 60) -> StepRun:
 
 @pytest.mark.flow
 def test_the_result_or_the_failure_of_a_foreign_task_ends_the_step(live: Live) -> None:
-    live.start("worker", "clock")
+    live.start("worker", "performer", "clock")
     with billing(live):
         well = call(args=["ada"], kwargs={"amount": 12.5})
         slow = call(args=["bob"], kwargs={"seconds": 1.0})
@@ -106,7 +106,7 @@ def test_the_result_or_the_failure_of_a_foreign_task_ends_the_step(live: Live) -
 
 @pytest.mark.flow
 def test_nobody_serves_the_queue_and_the_step_waits_with_a_deadline(live: Live) -> None:
-    live.start("worker", "clock")
+    live.start("worker", "performer", "clock")
     step = call(args=["ada"], timeout="2h")
 
     def waits() -> bool:

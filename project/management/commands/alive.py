@@ -13,7 +13,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # asked often: nothing but the question
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("process", choices=["clock", "worker", "sender"])
+        parser.add_argument("process", choices=["clock", "worker", "performer", "sender"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Of the clocks only one ticks; workers and senders beat each for itself, as name@host.
