@@ -176,7 +176,19 @@ def chain(servers: Servers) -> System:
             *(*python, "granian", "--interface", "wsgi", "benchmarks.chain.wsgi:application"),
             *("--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "16"),
         ],
-        "worker": [*python, "celery", "-A", "benchmarks.chain.celery", "worker", "-c", "2", "-l", "WARNING"],
+        "worker": [
+            *python,
+            "celery",
+            "-A",
+            "benchmarks.chain.celery",
+            "worker",
+            "-c",
+            "2",
+            "-l",
+            "WARNING",
+            "--without-gossip",
+            "--without-mingle",
+        ],
     }
     return System("chain", servers.directory, environment, commands, port, "benchmark")
 

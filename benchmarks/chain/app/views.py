@@ -3,7 +3,7 @@
 import uuid
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.response import Response
@@ -35,13 +35,12 @@ class EventsView(APIView):
         given.is_valid(raise_exception=True)
         event_id = given.validated_data.get("id") or str(uuid.uuid4())
         try:
-            with transaction.atomic():
-                event = Event.objects.create(
-                    source="/shop",
-                    event_id=event_id,
-                    type=given.validated_data["type"],
-                    data=given.validated_data["data"],
-                )
+            event = Event.objects.create(
+                source="/shop",
+                event_id=event_id,
+                type=given.validated_data["type"],
+                data=given.validated_data["data"],
+            )
         except IntegrityError:
             return Response({"id": event_id, "duplicate": True})
         route.delay(event.pk)
