@@ -7,10 +7,12 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # celery-types lacks it
-from celery.signals import heartbeat_sent
+from celery.signals import heartbeat_sent, worker_init
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from kombu.transport.redis import Channel
+
+from project.memory import settle
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -32,6 +34,13 @@ log = structlog.get_logger(__name__)
 app = Celery("carillon")
 app.config_from_object("project.celeryconfig")
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+def _settle(**kwargs: Any) -> None:
+    """Before the pool is made, so that its processes share what is settled."""
+    settle()
+
 
 BEAT_EVERY = 5.0
 _last_beat = 0.0

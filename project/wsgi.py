@@ -13,6 +13,9 @@ from typing import Any
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
+from django.urls import get_resolver
+
+from project.memory import settle
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup(set_prefix=False)
@@ -29,6 +32,8 @@ def _handler(middleware: Sequence[str]) -> WSGIHandler:
 
 _pages = _handler(settings.MIDDLEWARE)
 _api = _handler(settings.API_MIDDLEWARE)
+get_resolver().url_patterns  # noqa: B018  imports the views, which the first request would do otherwise
+settle()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
