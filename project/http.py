@@ -163,13 +163,19 @@ class _GuardedResolver(AbstractResolver):
 
 def _check_literal(url: URL, allowed: _Allowed) -> None:
     host = url.host or ""
+    reason = _literal_refusal(host, allowed)
+    if reason and not allowed.name(host, url.port):
+        raise AddressRefused(_explain(f"{host} is {reason}", host))
+
+
+@lru_cache(maxsize=1000)  # reading an address again for every message was a tenth of sending it
+def _literal_refusal(host: str, allowed: _Allowed) -> str | None:
+    """Why the host must not be called, as far as that can be seen from it: None for a name, the resolver decides."""
     try:
         address = _address_of(host)
     except ValueError:
-        return  # a name: the resolver decides
-    reason = _refusal(address, allowed)
-    if reason and not allowed.name(host, url.port):
-        raise AddressRefused(_explain(f"{host} is {reason}", host))
+        return None
+    return _refusal(address, allowed)
 
 
 def _refusal(address: IPv4Address | IPv6Address, allowed: _Allowed) -> str | None:
