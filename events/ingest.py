@@ -16,7 +16,7 @@ from django.utils import timezone
 from events import catalogue
 from events.catalogue import Catalogue
 from events.cloudevents import Incoming
-from project import metrics
+from project import metrics, prepared
 from project.api import Fault, Forbidden, TooMany, Unprocessable
 from project.doorbell import ring
 from project.identifiers import new_uid
@@ -161,10 +161,8 @@ def _insert(rows: str) -> set[UUID]:
 
 
 def _execute(rows: str) -> set[UUID]:
-    with connection.cursor() as cursor:
-        # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
-        cursor.execute(_INSERT, [rows])
-        return {uid for (uid,) in cursor.fetchall()}
+    # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
+    return {uid for (uid,) in prepared.execute(_INSERT, [rows])}
 
 
 _INSERT = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from notifications.lanes import Health
+from project import prepared
 from project.due import DueQuerySet
 
 if TYPE_CHECKING:
@@ -135,9 +136,8 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
             for row in deliveries
         ]
         # bulk_create(ignore_conflicts=True) takes ten times as long and does not say which rows were new.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
+        stored_now = prepared.execute(
+            """
                 INSERT INTO notifications_delivery (uid, channel_id, kind, "to", recipient_id, origin, template,
                     category, priority, dedupe_key, message, state, reason, instead_of, due_at, finished_at,
                     attempts, forgiven, leased, created_at)
@@ -152,9 +152,9 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
                 ON CONFLICT DO NOTHING
                 RETURNING uid, due_at, created_at, finished_at
                 """,
-                [orjson.dumps(rows, default=str).decode()],
-            )
-            times = {uid: rest for uid, *rest in cursor.fetchall()}
+            [orjson.dumps(rows, default=str).decode()],
+        )
+        times = {uid: rest for uid, *rest in stored_now}
         for row in deliveries:
             if row.uid in times:
                 row.due_at, row.created_at, row.finished_at = times[row.uid]
@@ -174,9 +174,9 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
 
         Each lane gets its quota, less what is under way in it already; `next_at` moves on by what it got.
         """
+        # The ORM has neither LATERAL nor UPDATE … RETURNING. `uid = ANY (ARRAY(…))` rather than a join keeps the
+        # planner from reading the whole table when it expects many rows.
         with connection.cursor() as cursor:
-            # The ORM has neither LATERAL nor UPDATE … RETURNING. `uid = ANY (ARRAY(…))` rather than a join keeps the
-            # planner from reading the whole table when it expects many rows.
             cursor.execute(
                 """
                 WITH quota AS MATERIALIZED (
@@ -208,20 +208,22 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
                 )
                 SELECT uid, channel_id, "to", message::text, attempts, forgiven, created_at, allowed FROM ours
                 """,
-                [orjson.dumps([asdict(quota) for quota in quotas]).decode()],
+                [orjson.dumps(quotas).decode()],
             )
-            return [
-                Leased(uid, lane, to, orjson.loads(message), attempt, forgiven, created_at, allowed)
-                for uid, lane, to, message, attempt, forgiven, created_at, allowed in cursor.fetchall()
-            ]
+            taken = cursor.fetchall()
+        return [
+            Leased(uid, lane, to, orjson.loads(message), attempt, forgiven, created_at, allowed)
+            for uid, lane, to, message, attempt, forgiven, created_at, allowed in taken
+        ]
 
     def record(self, records: Iterable[Record]) -> set[UUID]:
         """Store the attempts, and move those deliveries on that are still ours; returns these.
 
         Whoever lost its lease, or was cancelled meanwhile, moves nothing; that the attempt was made stays true.
         """
+        # Two bulk statements in one round trip; the ORM would take one per row for the first. The arrays are for the
+        # planner, as in `take`.
         with connection.cursor() as cursor:
-            # Two bulk statements in one round trip; the ORM would take one per row for the first.
             cursor.execute(
                 """
                 WITH record AS MATERIALIZED (
@@ -235,19 +237,21 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
                             THEN now() + make_interval(secs => record.delay) END,
                         finished_at = CASE WHEN record.state <> 'pending' THEN now() END
                     FROM record
-                    WHERE delivery.uid = record.uid AND delivery.attempts = record.attempt
+                    WHERE delivery.uid = ANY (ARRAY(SELECT uid FROM record))
+                        AND delivery.uid = record.uid AND delivery.attempts = record.attempt
                         AND delivery.leased AND delivery.state = 'pending'
                     RETURNING delivery.uid
                 ), tries AS (
                     INSERT INTO notifications_attempt (delivery_id, number, at, outcome, status, response, ms)
                     SELECT uid, attempt, now() - make_interval(secs => age), outcome, status, response, ms
                     FROM record
-                    WHERE tried AND EXISTS (SELECT FROM notifications_delivery AS d WHERE d.uid = record.uid)
+                    WHERE tried AND uid IN (
+                        SELECT uid FROM notifications_delivery WHERE uid = ANY (ARRAY(SELECT uid FROM record)))
                     ON CONFLICT DO NOTHING
                 )
                 SELECT uid FROM moved
                 """,
-                [orjson.dumps([asdict(record) for record in records]).decode()],
+                [orjson.dumps(list(records)).decode()],
             )
             return {uid for (uid,) in cursor.fetchall()}
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from django.db import connection
 from django.db.migrations import RunSQL
+
+from project import prepared
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -51,9 +52,8 @@ def _recent_revision(max_age: float) -> int | None:
 def _revision() -> int | None:
     """The configuration's number now; None when the current transaction itself changed it."""
     global _seen
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT number, current_setting('carillon.changed', true) = 'yes' FROM project_revision")
-        number, changed_here = cursor.fetchone() or (0, False)
+    rows = prepared.execute("SELECT number, current_setting('carillon.changed', true) = 'yes' FROM project_revision")
+    number, changed_here = rows[0] if rows else (0, False)
     if changed_here:
         return None
     _seen = (number, time.monotonic())

@@ -165,6 +165,8 @@ DATABASES["default"].update(
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     application_name=f"carillon-{PROCESS}",
     connect_timeout=env.int("DATABASE_CONNECT_TIMEOUT", 3),
+    # Only for what goes through project/prepared.py; the ORM's statements are never prepared.
+    prepare_threshold=env.int("DATABASE_PREPARE_AFTER", 5) or None,
     options=" ".join(
         f"-c {name}={value}"
         for name, value in {
