@@ -177,17 +177,8 @@ def chain(servers: Servers) -> System:
             *("--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "16"),
         ],
         "worker": [
-            *python,
-            "celery",
-            "-A",
-            "benchmarks.chain.celery",
-            "worker",
-            "-c",
-            "2",
-            "-l",
-            "WARNING",
-            "--without-gossip",
-            "--without-mingle",
+            *(*python, "celery", "-A", "benchmarks.chain.celery", "worker", "-c", "2", "-l", "WARNING"),
+            *("--without-gossip", "--without-mingle"),
         ],
     }
     return System("chain", servers.directory, environment, commands, port, "benchmark")
