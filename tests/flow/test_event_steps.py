@@ -34,19 +34,19 @@ class Shop:
         self.url, self.headers = f"{url}/api/v1/events", {"Authorization": f"Bearer {key}"}
 
     def tell(self, *events: tuple[str, str]) -> None:
-        body = [{"type": f"parcel.{what}", "data": {"parcel": parcel}} for what, parcel in events]
+        body = [{"type": type_, "data": {"parcel": parcel}} for type_, parcel in events]
         assert requests.post(self.url, json=body, headers=self.headers, timeout=30).status_code == 202
 
 
 def test_parcels_that_arrive_and_one_that_is_late(shop: Shop, live: Live, http_sink: HttpSink) -> None:
     parcels = [f"P-{n}" for n in range(20)]
     for parcel in parcels[:10]:
-        shop.tell(("sent", parcel), ("arrived", parcel))  # as close together as can be
-    shop.tell(*(("sent", parcel) for parcel in [*parcels[10:], "late"]))
+        shop.tell(("parcel.sent", parcel), ("parcel.arrived", parcel))  # as close together as can be
+    shop.tell(*(("parcel.sent", parcel) for parcel in [*parcels[10:], "late"]))
     waiting = StepRun.objects.filter(state=StepState.WAITING)
     wait_until(lambda: waiting.count() == 11, seconds=60, what="the steps that wait")
     live.kill("worker")
-    shop.tell(*(("arrived", parcel) for parcel in parcels[10:]))
+    shop.tell(*(("parcel.arrived", parcel) for parcel in parcels[10:]))
     live.start("worker")
     wait_until(lambda: Record.objects.filter(collection="parcels").count() == 20, seconds=60, what="20 parcels")
     assert {key for (key,) in Record.objects.values_list("key")} == set(parcels)
@@ -69,7 +69,7 @@ def test_a_wait_of_a_second_and_a_schedule_come_by_the_clock(shop: Shop, live: L
         "name: short\nsteps:\n  - {id: w, action: event.wait, with: {type: parcel.arrived, timeout: 1s}}\n"
     )
     Subscription.objects.filter(name="sent-parcels").update(workflow=version.workflow)
-    shop.tell(("sent", "P-1"))
+    shop.tell(("parcel.sent", "P-1"))
     ended = StepRun.objects.filter(state=StepState.SUCCEEDED)
     wait_until(ended.exists, seconds=60, what="the end of the wait")
     assert ended.get().output == {"outcome": "timed_out"}
