@@ -1,4 +1,4 @@
-"""The reference job: an order is paid; a row, a record, signed webhooks and a mail follow.
+"""The reference job: an order is paid; a row, records, signed webhooks and a mail follow, a request and a timer beside.
 
 What it does (WORKFLOW), and what has to come of every accepted order (EFFECTS), stand here and nowhere else: whoever
 adds a step to the one adds its effect to the other, and `make chaos` holds it against every fault.
@@ -34,6 +34,7 @@ from workflows.publishing import publish
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HOOK: Final = "/hook"  # the channel `hook`: always well
 OTHER: Final = "/other"  # the channel `other`: may hang, and may be flooded
+CALL: Final = "/call"  # where the workflow's own request goes
 PATHS: Final = {"channel:hook": HOOK, "channel:other": OTHER}
 OTHER_AT_ONCE: Final = 8
 WEBHOOK_TIMEOUT: Final = 5
@@ -49,13 +50,34 @@ steps:
       key: {order_id: "${{ event.data.order_id }}"}
       values: {amount: "${{ event.data.amount }}", customer: "${{ event.data.customer }}"}
   - id: count
+    needs: [record]
     action: record.put
     with: {collection: effects, key: "${{ event.id }}", value: "${{ event.data.amount }}"}
   - id: tell
+    needs: [count]
     action: notify
     with: {to: "${{ event.data.tell }}", template: order-paid}
+  - id: lines
+    needs: [record]
+    for_each: [left, right]
+    action: record.put
+    with: {collection: lines, key: "${{ event.id }}/${{ item }}", value: "${{ index }}"}
+  - id: call
+    needs: [record]
+    action: http.request
+    with: {method: POST, url: "CALL", body: {order: "${{ event.id }}"}}
+    timeout: 5s
+    retry: {attempts: 40, delay: 1s, factor: 1}
+  - id: nap
+    needs: [record]
+    action: delay
+    with: {for: 1s}
+  - id: after
+    needs: [nap, call, lines]
+    action: record.put
+    with: {collection: afterwards, key: "${{ event.id }}", value: "${{ steps.call.output.status }}"}
 """
-STEPS: Final = 3
+STEPS: Final = 8  # an item of a loop is one
 
 
 def order(name: str, amount: float = 120.5, tell: Sequence[str] = ("channel:hook",)) -> dict[str, Any]:
@@ -89,7 +111,7 @@ class Facts:
 
     def __init__(self, job: Job) -> None:
         job.hear()
-        self.told = job.told
+        self.told, self.called = job.told, job.called
 
     @cached_property
     def events(self) -> dict[UUID, str]:
@@ -139,6 +161,21 @@ def _rows(facts: Facts) -> Mapping[str, int]:
 def _records(facts: Facts) -> Mapping[str, int]:
     # A record counts how often it was put, so it tells what an upserted row cannot: that it was done twice.
     return dict(Record.objects.filter(collection="effects").values_list("key", "version"))
+
+
+def _afterwards(facts: Facts) -> Mapping[str, int]:
+    return dict(Record.objects.filter(collection="afterwards").values_list("key", "version"))
+
+
+def _lines(facts: Facts) -> Mapping[str, int]:
+    found = Counter[str]()
+    for key, version in Record.objects.filter(collection="lines").values_list("key", "version"):
+        found[key.partition("/")[0]] += version
+    return found
+
+
+def _called(facts: Facts) -> Mapping[str, int]:
+    return {name: len(keys) for name, keys in facts.called.items()}
 
 
 def _deliveries(facts: Facts) -> Mapping[str, int]:
@@ -191,6 +228,9 @@ EFFECTS: Final = (
     Effect("its steps succeeded", lambda sent: STEPS * sent.matched, _steps),
     Effect("the row is there", _one_if_matched, _rows),
     Effect("the record was put", _one_if_matched, _records),
+    Effect("each item was done", lambda sent: 2 * sent.matched, _lines),
+    Effect("the far side got the request, under one key", _one_if_matched, _called),
+    Effect("what follows the timer and the request was done", _one_if_matched, _afterwards),
     Effect("notifications are delivered", _all_told, _deliveries),
     Effect("an attempt tells of the delivery", _all_told, _attempts),
     Effect("the far side got the notifications", _all_told, _told),
@@ -235,6 +275,7 @@ class Job:
     refusals: Counter[int] = field(default_factory=Counter)  # by status; 0: no answer
     slowest: float = 0.0
     told: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # by order, by uid
+    called: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # likewise, by key
     hooked_at: dict[str, float] = field(default_factory=dict)
     _heard: int = 0
     _read: int = 0
@@ -272,7 +313,7 @@ class Job:
             subject="Order {{ event.data.order_id }} paid",
             text="{{ event.data.customer }} paid {{ event.data.amount }}.",
         )
-        version, _ = publish(WORKFLOW)
+        version, _ = publish(WORKFLOW.replace("CALL", hooks.url(CALL)))
         Subscription.objects.create(
             name="paid-orders", types=["order.paid"], filter="event.data.amount > 100.0", workflow=version.workflow
         )
@@ -332,6 +373,8 @@ class Job:
         calls = self.hooks.requests[self._heard :]
         self._heard += len(calls)
         for call in calls:
+            if call.status == 200 and call.path == CALL:
+                self.called[orjson.loads(call.body)["order"]][call.headers["idempotency-key"]] += 1
             if call.status == 200 and call.path in PATHS.values():
                 name = orjson.loads(call.body)["data"]["data"]["order_id"]
                 self.told[name][call.headers["webhook-id"]] += 1
@@ -343,10 +386,15 @@ class Job:
             _, name, _ = str(mail.message["Subject"]).split()
             self.told[name][str(mail.message["Message-ID"]).strip("<>").partition("@")[0]] += 1
 
+    def has_heard(self, name: str) -> bool:
+        """Whether the far side has been told of the order, and called for it."""
+        self.hear()
+        return bool(self.told.get(name)) and bool(self.called.get(name))
+
     def repeats(self) -> Counter[int]:
-        """How often the far side got a notification that it had already said yes to, by the orders' rounds."""
+        """How often the far side got a notification or request that it had said yes to, by the orders' rounds."""
         found = Counter[int]()
-        for name, keys in self.told.items():
+        for name, keys in [*self.told.items(), *self.called.items()]:
             if sent := self.accepted.get(name):
                 found[sent.round] += keys.total() - len(keys)
         return found

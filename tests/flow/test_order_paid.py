@@ -71,6 +71,11 @@ def test_a_paid_order_becomes_a_row_a_mail_and_a_signed_webhook(job: Job) -> Non
         ("record", "database.upsert", "succeeded", 1),
         ("count", "record.put", "succeeded", 1),
         ("tell", "notify", "succeeded", 1),
+        ("lines", "record.put", "succeeded", 1),
+        ("lines", "record.put", "succeeded", 1),
+        ("call", "http.request", "succeeded", 1),
+        ("nap", "delay", "succeeded", 1),
+        ("after", "record.put", "succeeded", 1),
     ]
     deliveries = {delivery["channel"]: delivery for delivery in run["steps"][2]["deliveries"]}
     assert deliveries.keys() == {"hook", "mail"}
@@ -83,12 +88,13 @@ def test_a_paid_order_becomes_a_row_a_mail_and_a_signed_webhook(job: Job) -> Non
 
 
 def told_to_its_end(job: Job, uid: str) -> Any:
-    """The trace once all deliveries have an outcome, which is recorded a moment after the far side has it."""
+    """The trace once all runs are at their end and all deliveries have an outcome."""
 
     def ended() -> Any:
         trace = job.get(f"{uid}/trace")
         deliveries = [d for run in trace["runs"] for step in run["steps"] for d in step.get("deliveries", [])]
-        return trace if deliveries and all(d["state"] == "delivered" for d in deliveries) else None
+        ended = trace["runs"] and all(run["finished_at"] for run in trace["runs"])
+        return trace if ended and deliveries and all(d["state"] == "delivered" for d in deliveries) else None
 
     return wait_until(ended, what="the end of the trace")
 
