@@ -43,8 +43,8 @@ class Plan:
         needs = needs_of([(step.id, step.needs) for step in definition.steps])
         self.nodes = tuple(Node(step, at, needs[step.id]) for at, step in enumerate(definition.steps))
         by_id = {node.key: node for node in self.nodes}
-        backwards = [by_id[id_] for id_ in TopologicalSorter(needs).static_order()][::-1]
-        undoing = [node.step.back for node in backwards if node.step.back]
+        self._forwards = tuple(by_id[id_] for id_ in TopologicalSorter(needs).static_order())
+        undoing = [node.step.back for node in reversed(self._forwards) if node.step.back]
         last = len(self.nodes)
         recovering = [*undoing, *definition.on_failure]
         self._recovery = tuple(Node(step, last + at) for at, step in enumerate(recovering))
@@ -55,12 +55,14 @@ class Plan:
 
     def ready(self, entries: Entries) -> Iterator[Node]:
         """The steps that can be begun, and the loops that have items left to begin."""
-        for node in self.nodes:
+        behind = set()  # steps that have ended, with all before them: in a retried run, early ones may be done again
+        for node in self._forwards:
+            if not behind.issuperset(node.needs):
+                continue
             entry = entries.get(node.key)
-            if entry is None:
-                if all(has_ended(entries.get(need)) for need in node.needs):
-                    yield node
-            elif items_to_begin(node.step, entry):
+            if has_ended(entry):
+                behind.add(node.key)
+            elif entry is None or items_to_begin(node.step, entry):
                 yield node
 
     def recovery(self, entries: Entries) -> Node | None:
@@ -104,8 +106,8 @@ def items_done(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The items of a loop that succeeded, whether it has ended or was broken off."""
     if "items" in entry:
         return {at: each for at, each in entry["items"].items() if each["state"] == StepState.SUCCEEDED}
-    outputs = entry.get("output") or []
-    return {str(at): {"state": "succeeded", "output": outputs[at]} for at in entry.get("done", ())}
+    outputs = dict(enumerate(entry.get("output") or ()))
+    return {str(at): {"state": "succeeded", "output": outputs.get(at)} for at in entry.get("done", ())}
 
 
 def order_of(entry: Mapping[str, Any]) -> list[int]:

@@ -126,8 +126,9 @@ class Work:
                 self._enter(self.plan.node(id_), item, row)
             else:
                 self._end(self.plan.node(id_), item, row)
-        if self.failing:
-            self._cancel(self.rows)
+        if self.failing:  # what failed meanwhile is not tried again; what takes back, and what follows, is
+            own = {node.key for node in self.plan.nodes}
+            self._cancel(place for place in self.rows if place[0] in own)
 
     def tasks(self) -> list[Task]:
         """What can be done now. Ends the run when it has nothing left to do, and turns it when it fails."""
@@ -137,6 +138,8 @@ class Work:
                 self._fail_run(f"timed out after {format_duration(self.plan.definition.timeout or timedelta())}")
             if not self.going:
                 break
+            if self._touched:  # what was broken off comes to its end before something is taken back
+                continue
             if tasks := [*self._due(), *self._begin()]:
                 return tasks
             if not self._touched:
@@ -289,14 +292,16 @@ class Work:
         run, steps = self.run, self.run.steps
         kept: dict[str, Any] = {}
         for node in self.plan.nodes:
-            entry, undone = steps.get(node.key), steps.get(f"{node.key}{UNDOES}")
-            if entry is None or undone is not None:
+            entry, undone = steps.get(node.key), steps.get(f"{node.key}{UNDOES}", {})
+            if entry is None or (node.step.items is None and undone.get("state") == StepState.SUCCEEDED):
                 continue
-            if entry["state"] in (StepState.SUCCEEDED, StepState.SKIPPED) or (
-                entry["state"] == StepState.FAILED and node.step.on_error == "continue"
+            taken_back = plan.items_done(undone)
+            if not taken_back and (
+                entry["state"] in (StepState.SUCCEEDED, StepState.SKIPPED)
+                or (entry["state"] == StepState.FAILED and node.step.on_error == "continue")
             ):
                 kept[node.key] = entry
-            elif done := plan.items_done(entry):
+            elif done := {at: each for at, each in plan.items_done(entry).items() if at not in taken_back}:
                 kept[node.key] = {"state": StepState.RUNNING.value, "order": plan.order_of(entry), "items": done}
         run.steps, run.round = kept, run.round + 1
         run.state, run.error, run.finished_at = RunState.RUNNING, "", None
@@ -332,6 +337,8 @@ class Work:
 
     def _finish(self, task: Task, state: StepState, *, output: Json = None, error: str = "") -> None:
         row = task.row
+        if row.state == StepState.WAITING and state != StepState.SUCCEEDED:
+            self.abandoned.append(row.uid)
         row.state, row.output, row.error, row.finished_at, row.due_at = state, output, error, self.now, None
         self.changed[row.uid] = row
         self._end(task.node, task.item, row)
@@ -375,23 +382,29 @@ class Work:
             self.end(RunState.SUCCEEDED)
 
     def _close(self, node: Node, loop: dict[str, Any]) -> None:
-        """End a loop whose items have all ended, or one of which failed for good."""
+        """End a loop whose items have all ended, or one of which failed for good, or that its run broke off."""
         items: Mapping[str, Any] = loop["items"]
         halted = plan.halted(node.step, loop)
         if halted:
             self._cancel({place: row for place, row in self.rows.items() if place[0] == node.key})
-        if any(map(plan.is_under_way, items.values())) or (len(items) < len(loop["order"]) and not halted):
+        broken_off = self.failing and node.position < len(self.plan.nodes)
+        if any(map(plan.is_under_way, items.values())):
+            return
+        if len(items) < len(loop["order"]) and not halted and not broken_off:
             return
         of = {state: [int(at) for at, each in items.items() if each["state"] == state] for state in plan.ENDED}
         errors = {str(at): items[str(at)].get("error", "") for at in of["failed"]}
+        state = StepState.FAILED if errors else StepState.SUCCEEDED
+        if broken_off and not halted and (of["cancelled"] or len(items) < len(loop["order"])):
+            state = StepState.CANCELLED
         entry: dict[str, Json] = {
-            "state": (StepState.FAILED if errors else StepState.SUCCEEDED).value,
-            "output": [items.get(str(at), {}).get("output") for at in loop["order"]],
+            "state": state.value,
+            "output": [items.get(str(at), {}).get("output") for at in sorted(loop["order"])],
         }
         if errors:
             first = min(of["failed"])
             entry["errors"], entry["error"] = errors, f"item {first}: {errors[str(first)]}"
-        if errors or node.step.undo or len(of["succeeded"]) < len(items):
+        if errors or node.step.undo or node.key.endswith(UNDOES) or len(of["succeeded"]) < len(loop["order"]):
             entry["done"] = sorted(of["succeeded"])
         self.run.steps[node.key] = entry
 
@@ -400,14 +413,13 @@ class Work:
         self.run.steps[FAILURE] = {"step": step, "error": error}
         self.context = None
         self._cancel(self.rows)
+        self._touched += [node for node in self.plan.nodes if "items" in self.run.steps.get(node.key, {})]
 
     def _cancel(self, places: Iterable[Place], *, also_running: bool = False) -> None:
         """Break off these steps. One that a performer has in hand goes on to its outcome, unless it is not wanted."""
         for id_, item in list(places):
             row = self.rows[id_, item]
             task = Task(self, self.plan.node(id_), item, row)
-            if row.state == StepState.WAITING:
-                self.abandoned.append(row.uid)
             if row.lane == Lane.ENGINE or row._state.adding or also_running:
                 self._finish(task, StepState.CANCELLED, error=row.error)
             # A performer may claim it at this moment, and does not ask for the run first.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.workflows.runs import drain, outcome, start, state, time_passes, workflow
+from workflows import engine
 from workflows.actions import Action, Call, StepError, action
 from workflows.models import Record, Run, StepRun
 
@@ -25,6 +26,18 @@ class Do(Action):
         if self.fail:
             raise StepError(f"{self.what} failed", permanent=True)
         return {"did": self.what}
+
+
+@action("test.retried")
+class Retried(Do):
+    """Fails until its attempt with this number."""
+
+    from_attempt: int
+
+    def run(self, call: Call) -> Any:
+        if call.attempt < self.from_attempt:
+            raise StepError("not yet")
+        return super().run(call)
 
 
 def done() -> list[str]:
@@ -186,3 +199,104 @@ def test_a_run_may_take_only_so_long() -> None:
     run.refresh_from_db()
     assert (run.state, run.error, done()) == ("failed", "timed out after 1h", ["tell"])
     assert outcome(run) == {"sleep": "cancelled", "tell": "succeeded"}
+
+
+def test_what_takes_back_is_tried_again_as_its_policy_says() -> None:
+    """The run has failed, but what follows a failure is not broken off by it."""
+    run = run_of(
+        do(
+            "book",
+            "undo: {action: test.retried, with: {what: unbook, from_attempt: 2}, retry: {attempts: 2, delay: 1m}}",
+        )
+        + do("ship", fail="true"),
+        rest="on_failure:\n  - {id: rest, action: delay, with: {for: 1h}}\n" + do("tell"),
+    )
+    assert outcome(run)["book.undo"] == "pending"
+    time_passes(61)
+    assert (state(run), done()) == ("waiting", ["book", "unbook"])
+    time_passes(3601)
+    assert (state(run), done()) == ("failed", ["book", "unbook", "tell"])
+
+
+def test_a_loop_that_its_run_broke_off_is_taken_back_too_and_in_its_turn() -> None:
+    (run,) = start(
+        workflow(
+            do("first", "needs: [], undo: {action: test.do, with: {what: undo first}}")
+            + "  - {id: each, needs: [first], for_each: [a, b, c], parallel: 2, action: delay,"
+            ' with: {for: "${{ index * 60 + 10 }}m"},\n'
+            '     undo: {action: test.do, with: {what: "undo ${{ item }}"}}}\n'
+            "  - {id: sleep, needs: [], action: delay, with: {for: 30m}}\n" + do("bad", "needs: [sleep]", fail="true")
+        ),
+        {},
+    )
+    drain()
+    time_passes(601)
+    assert outcome(run)["each[0]"] == "succeeded"
+    time_passes(1201)
+    run.refresh_from_db()
+    assert (run.state, done()) == ("failed", ["first", "undo a", "undo first"])
+    assert (run.steps["each"]["state"], run.steps["each"]["done"]) == ("cancelled", [0])
+
+
+def test_a_retried_run_does_the_items_that_were_broken_off() -> None:
+    (run,) = start(
+        workflow(
+            '  - {id: each, needs: [], for_each: [0, 1], action: delay, with: {for: "${{ index * 60 + 1 }}m"}}\n'
+            "  - {id: sleep, needs: [], action: delay, with: {for: 30m}}\n"
+            + do("bad", "needs: [sleep]", fail="'${{ run.uid != event.heal }}'")
+        ),
+        {"heal": ""},
+    )
+    drain()
+    time_passes(61)
+    time_passes(1801)
+    assert outcome(run) == {"each[0]": "succeeded", "each[1]": "cancelled", "sleep": "succeeded", "bad": "failed"}
+    Run.objects.update(input={"heal": str(run.pk)})
+    engine.retry(run.pk)
+    drain()
+    assert state(run) == "waiting"
+    time_passes(3661)
+    assert state(run) == "succeeded"
+    again = StepRun.objects.filter(run=run, round=1).order_by("position", "item")
+    assert list(again.values_list("step", "item", "state")) == [("each", 1, "succeeded"), ("bad", None, "succeeded")]
+
+
+def test_what_could_not_be_taken_back_is_not_done_twice() -> None:
+    run = run_of(
+        do("book", "undo: {action: test.do, with: {what: unbook, fail: true}}")
+        + do("pay", "undo: {action: test.do, with: {what: refund}}")
+        + do("ship", fail="'${{ run.uid != event.heal }}'"),
+        {"heal": ""},
+    )
+    assert (run.state, done()) == ("failed", ["book", "pay", "refund"])
+    Record.objects.filter(key="pay").delete()
+    Run.objects.update(input={"heal": str(run.pk)})
+    engine.retry(run.pk)
+    drain()
+    assert (state(run), done()) == ("succeeded", ["book", "refund", "pay", "ship"])
+
+
+def test_a_retried_run_goes_in_order_through_what_was_taken_back() -> None:
+    """A later step that was not taken back does not let those after it begin before their turn."""
+    run = run_of(
+        "  - {id: sleep, action: delay, with: {for: 1h}, undo: {action: test.do, with: {what: wake}}}\n"
+        + do("note")
+        + do("ship", fail="'${{ run.uid != event.heal }}'"),
+        {"heal": ""},
+    )
+    time_passes(3601)
+    assert done() == ["note", "wake"]
+    Run.objects.update(input={"heal": str(run.pk)})
+    engine.retry(run.pk)
+    drain()
+    assert (state(run), done()) == ("waiting", ["note", "wake"])
+    time_passes(3601)
+    assert (state(run), done()) == ("succeeded", ["note", "wake", "ship"])
+
+
+def test_a_child_is_cancelled_when_the_step_that_waits_for_it_has_waited_too_long() -> None:
+    workflow("  - {id: sleep, action: delay, with: {for: 2h}}", name="long")
+    run = run_of("  - {id: child, action: workflow.run, with: {workflow: long}, timeout: 1h, on_error: continue}\n")
+    time_passes(3601)
+    assert state(run) == "succeeded"
+    assert Run.objects.get(parent=run.pk).state == "cancelled"
