@@ -100,23 +100,31 @@ class Context:
     Not for several threads at once.
     """
 
-    __slots__ = ("_cel", "_extended", "variables")
+    __slots__ = ("_cel", "_changed", "_extended", "variables")
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.variables: dict[str, Json] = {name: to_json(value) for name, value in variables.items()}
         self._cel: cel.Context | None = None
+        self._changed: set[str] = set()
         self._extended = False
 
     def set(self, name: str, value: Any) -> None:
         """Give one variable another value and leave the others converted."""
         self.variables[name] = to_json(value)
-        if self._cel is not None:
-            self._cel.add_variable(name, self.variables[name])
+        self._changed.add(name)
 
-    def native(self, *, extended: bool) -> cel.Context:
-        """What `cel` takes; with our additional functions only for who uses them, because adding them costs time."""
+    def native(self, *, extended: bool, reads: frozenset[str]) -> cel.Context:
+        """What `cel` takes, for an expression that reads these variables.
+
+        Our additional functions are in it, and variables that were set are converted, only for who uses them: both cost
+        time, and what many steps have left takes long.
+        """
         if self._cel is None:
             self._cel = cel.Context(self.variables)
+            self._changed.clear()
+        for name in self._changed & reads:
+            self._cel.add_variable(name, self.variables[name])
+        self._changed -= reads
         if extended and not self._extended:
             self._cel.update(_FUNCTIONS)
             self._extended = True
@@ -167,6 +175,10 @@ class Expression:
         return tuple(found)
 
     @cached_property
+    def _reads(self) -> frozenset[str]:
+        return frozenset(name.text for name, _ in syntax.variables(self._tokens))
+
+    @cached_property
     def _text(self) -> str:
         return _shortened(syntax.text_of(self._tokens), _LONGEST_SHOWN)
 
@@ -206,7 +218,7 @@ class Expression:
 
     def _run(self, context: Context) -> Any:
         try:
-            return self._program.execute(context.native(extended=self._extended))
+            return self._program.execute(context.native(extended=self._extended, reads=self._reads))
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise EvaluationError(self._reason(error, context)) from error
         except BaseException as error:
