@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -30,14 +30,14 @@ def slot_of(definition: Definition, context: Context) -> str:
     return slot if len(slot) <= LONGEST else f"{definition.name}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def admit(works: Sequence[Work]) -> list[Run]:
+def admit(works: Sequence[Work], beside: Iterable[str] = ()) -> list[Run]:
     """Let queued runs begin, as far as there is room, in the order in which they were started; hold the others back.
 
-    Returns those for which `rivals` must make room.
+    `beside` are the slots that the same transaction may release. Returns those for which `rivals` must make room.
     """
     replacing = []
     slots = {work.run.slot for work in works}
-    _hold(slots)
+    _hold({*slots, *beside})  # all at once: who held some and wanted more would wait in a circle with others
     active = Run.objects.filter(slot__in=slots, state__in=ACTIVE)
     busy = Counter(dict(active.filter(queued=False).values_list("slot").annotate(Count("pk"))))
     queue = active.filter(queued=True).exclude(pk__in=[work.run.pk for work in works])
@@ -63,8 +63,11 @@ def release(ended: Counter[str]) -> None:
         return
     _hold(ended)
     for slot, n in ended.items():
-        next_ones = Run.objects.filter(slot=slot, state__in=ACTIVE, queued=True).order_by("uid")[:n]
-        if Run.objects.filter(pk__in=list(next_ones.values_list("pk", flat=True))).update(due_at=Now()):
+        queue = Run.objects.filter(slot=slot, state__in=ACTIVE, queued=True).order_by("uid")
+        # One that is locked is being looked at by somebody who waits for our slot, or it is about to end: to wait for
+        # them would be a circle.
+        next_ones = queue.select_for_update(skip_locked=True, no_key=True)[:n]
+        if Run.objects.filter(pk__in=[run.pk for run in next_ones.only("pk")]).update(due_at=Now()):
             ring("workflows.advance", by=slot)
 
 

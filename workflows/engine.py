@@ -7,7 +7,7 @@ dies when. All runs of a batch that are at the same step are handed to its actio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 from pydantic import ValidationError
@@ -40,6 +40,7 @@ BATCH: Final = 100
 PROGRESS: Final = ("state", "steps", "error", "due_at", "started_at", "finished_at", "queued")
 STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "lane", "due_at", "finished_at")
 MOST_DEPTH: Final = 20
+TRIES: Final = 5
 STAGES: Final = {"code": "workflows.perform", "network": "workflows.request"}
 
 
@@ -90,14 +91,34 @@ def advance() -> dict[str, int]:
 
 def cancel(runs: QuerySet[Run], *, reason: str) -> int:
     """End these runs where they stand, and what they started; returns how many of them were not at their end."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return _cancel(runs, reason)
+        except OperationalError as error:
+            # Runs that were started meanwhile may be held by somebody who wants those that we hold.
+            if connection.in_atomic_block or tries == TRIES or not is_transient(error):
+                raise
+
+
+def _hold(uids: Collection[UUID]) -> None:
+    """Lock these runs, and before them what they started: a child that ends holds itself, then wants its parent."""
+    if children := list(Run.objects.filter(parent__in=uids, state__in=ACTIVE).values_list("pk", flat=True)):
+        _hold(children)
+    list(Run.objects.filter(pk__in=uids).order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+
+
+def _cancel(runs: QuerySet[Run], reason: str) -> int:
     with transaction.atomic():
+        _hold(list(runs.filter(state__in=ACTIVE).values_list("pk", flat=True)))
         works = _in_hand(runs.filter(state__in=ACTIVE).order_by("pk").select_for_update(no_key=True))
         for work in works:
             work.cancel(reason)
         _store(works)
         children = Run.objects.filter(parent__in=[work.run.pk for work in works])
         if works and children.filter(state__in=ACTIVE).exists():
-            cancel(children, reason=f"the run that started it was cancelled: {reason}")
+            _cancel(children, reason=f"the run that started it was cancelled: {reason}")
     return len(works)
 
 
@@ -181,7 +202,7 @@ def _assign_slots(works: Sequence[Work]) -> None:
 def _go(works: Sequence[Work], *, alone: bool = False) -> None:
     """Do steps until every run is at its end or waits. `alone`: an action that fails costs its step, not the batch."""
     if queued := [work for work in works if work.run.queued and work.going]:
-        for run in concurrency.admit(queued):
+        for run in concurrency.admit(queued, [work.run.slot for work in works if work.run.slot]):
             transaction.on_commit(partial(_replace, run), robust=True)
     while True:
         at: dict[tuple[int, int, bool], list[Task]] = {}

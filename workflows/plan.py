@@ -55,7 +55,8 @@ class Plan:
 
     def ready(self, entries: Entries) -> Iterator[Node]:
         """The steps that can be begun, and the loops that have items left to begin."""
-        behind = set()  # steps that have ended, with all before them: in a retried run, early ones may be done again
+        # Steps that have ended, with all before them: in a retried run, early ones may be done again.
+        behind: set[str] = set()
         for node in self._forwards:
             if not behind.issuperset(node.needs):
                 continue

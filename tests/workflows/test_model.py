@@ -64,7 +64,7 @@ class Do(Action):
             if self.b["how"] == "value":
                 raise ValueError("it went off")
             if self.b["how"] == "database":
-                Record.objects.create(collection="marks", key=None)
+                StepRun.objects.create(run_id=call.run, step=call.step)  # without its position
             raise StepError("it went off")
         return {"did": call.step}
 
@@ -261,8 +261,8 @@ class Played:
         drains = 0
         for round_ in range(self.case.retries + 1):
             if round_:
-                for run in Run.objects.filter(pk__in=self.uids, state__in=("failed", "cancelled")):
-                    engine.retry(run.pk)
+                for ended in Run.objects.filter(pk__in=self.uids, state__in=("failed", "cancelled")):
+                    engine.retry(ended.pk)
             while Run.objects.filter(state__in=ACTIVE).exists():
                 self._drain()
                 for at in cancels.pop(drains, ()):
@@ -494,9 +494,10 @@ def _kept(flow: Flow, event: Event, done: dict[Place, str], rows: dict[Place, St
     for step in flow.steps:
         states = {item: state for (id_, item), state in done.items() if id_ == step.id}
         states |= {item: row.state for (id_, item), row in rows.items() if id_ == step.id}
-        taken_back = {
-            item for (id_, item), row in rows.items() if id_ == f"{step.id}.undo" and row.state == "succeeded"
-        }
+        back = {item: row.state for (id_, item), row in rows.items() if id_ == f"{step.id}.undo"}
+        if step.loop:
+            back.pop(None, None)  # it had nothing to take back
+        taken_back = {item for item, state in back.items() if state == "succeeded"}
         fine = {"succeeded", "skipped", *(["failed"] if step.on_error == "continue" else [])}
         if len(states) > 1:
             states.pop(None, None)  # what is said of a loop as a whole follows from its items
@@ -504,7 +505,7 @@ def _kept(flow: Flow, event: Event, done: dict[Place, str], rows: dict[Place, St
             if states.get(None) in fine and (step.loop or None not in taken_back):
                 kept[step.id, None] = states[None]
             continue
-        complete = set(states) == set(range(len(event["s"][step.id]))) and set(states.values()) <= fine
+        complete = bool(states) and set(states) == set(range(len(event["s"][step.id]))) and set(states.values()) <= fine
         if complete and not taken_back:
             kept[step.id, None] = "failed" if "failed" in states.values() else "succeeded"
             kept |= {(step.id, at): state for at, state in states.items()}

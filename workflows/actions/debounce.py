@@ -54,5 +54,7 @@ class Debounce(Action):
         gate = gates.hold([key])[key]
         if gate.value.get("last", str(call.uid)) != str(call.uid):
             return Stop({"superseded_by": gate.value["last"]})
-        gate.delete()
+        # It stays, for those who are superseded and come to it later; for new ones it is over.
+        gate.due_at = timezone.now() + KEPT
+        gate.save(update_fields=["due_at"])
         return {"runs": gate.value.get("runs", 1)}

@@ -101,6 +101,7 @@ class Digest(Action):
 def _still_waiting(gates: Iterable[Gate]) -> dict[str, str]:
     """The first runs' steps by gate, without those that were cancelled; what was brought to one is for the next."""
     first = {gate.key: gate.value["first"] for gate in gates if gate.value}
-    waiting = StepRun.objects.filter(pk__in=first.values(), state=StepState.WAITING).values_list("pk", flat=True)
-    alive = set(map(str, waiting))
-    return {key: uid for key, uid in first.items() if uid in alive}
+    kept = StepRun.objects.filter(pk__in=first.values()).exclude(state=StepState.WAITING)
+    # One that came to its gate in this transaction is not stored yet.
+    gone = {str(uid) for uid in kept.values_list("pk", flat=True)}
+    return {key: uid for key, uid in first.items() if uid not in gone}
