@@ -26,13 +26,14 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Schedule, Scope, Source, Subscription
+from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Schedule, Source, Subscription
 from events.scheduling import fire_now
 from events.schemas import SchemaError, Validator
 from events.trace import trace
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.api import Problem
 from project.editor import CodeField, JSONCodeField
+from project.scopes import Scope
 from project.secrets import mask
 from project.settings_form import SecretField
 from project.templatetags.facts import COLOURS, badge, code

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from events.catalogue import Key, key_of
-from events.models import ApiKey, Scope
-from project.api import Forbidden
+from events.models import ApiKey
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -30,18 +26,3 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="carillon"'
-
-
-class HasScope(BasePermission):
-    """The key carries the scope that the view names for the method: `scopes = {"GET": Scope.EVENTS_READ}`."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        if not isinstance(request.auth, Key):
-            return False  # becomes 401
-        # HEAD is answered by what answers GET.
-        needed: Scope | None = getattr(view, "scopes", {}).get("GET" if request.method == "HEAD" else request.method)
-        if needed is None or needed in request.auth.scopes:
-            return True
-        raise Forbidden(
-            f"This API key lacks the scope {needed.value}; it has: {', '.join(sorted(request.auth.scopes)) or 'none'}."
-        )

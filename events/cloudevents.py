@@ -10,15 +10,15 @@ import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
 import orjson
 from django.conf import settings
-from django.utils.dateparse import parse_datetime
 
-from project.api import BadRequest, Fault, TooLarge, UnsupportedType, load
+from project.api import BadRequest, Fault, TooLarge, UnsupportedType, holds_nul, load
+from project.timestamps import RFC3339, rfc3339
 
 PLAIN: Final = "application/json"
 STRUCTURED: Final = "application/cloudevents+json"
@@ -224,19 +224,6 @@ def _time(value: Any, fault: Callable[[str, str], None]) -> datetime | None:
     return moment
 
 
-RFC3339: Final = "an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z"
-
-
-def rfc3339(text: str) -> datetime | None:
-    """The time in UTC (PostgreSQL knows no offset of 16 hours); None when it is none."""
-    text = text.upper()
-    try:
-        moment = parse_datetime(text) if "T" in text else None
-        return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
-    except (ValueError, OverflowError):
-        return None
-
-
 def _base64(value: Any, fault: Callable[[str, str], None]) -> str:
     try:
         base64.b64decode(value, validate=True)
@@ -258,19 +245,3 @@ def _kind(value: Any) -> str:
         case list():
             return "an array"
     return "an object"
-
-
-def holds_nul(value: Any) -> bool:
-    """Whether a JSON value has a NUL character in any of its strings."""
-    return value not in (None, {}, "") and b"\\u0000" in orjson.dumps(value) and _holds_nul(value)
-
-
-def _holds_nul(value: Any) -> bool:  # the six characters may also stand in a text as they are, after a backslash
-    match value:
-        case str():
-            return "\0" in value
-        case list():
-            return any(map(_holds_nul, value))
-        case dict():
-            return any(_holds_nul(part) for pair in value.items() for part in pair)
-    return False

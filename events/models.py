@@ -25,6 +25,7 @@ from project.identifiers import new_uid
 from project.json_field import JSONField
 from project.names import unknown
 from project.rates import Rate
+from project.scopes import Scope
 from project.secrets import EncryptedTextField
 from workflows.models import Workflow
 
@@ -77,16 +78,6 @@ class Source(models.Model):
     @property
     def uri(self) -> str:
         return f"/{self.name}"
-
-
-class Scope(models.TextChoices):
-    """What an API key may do."""
-
-    EVENTS_WRITE = "events:write", "send events"
-    EVENTS_READ = "events:read", "read events and traces"
-    CONFIG_READ = "config:read", "read the configuration"
-    CONFIG_WRITE = "config:write", "change the configuration"
-    RUNS_WRITE = "runs:write", "start, cancel and retry runs"
 
 
 class ApiKey(models.Model):

@@ -9,6 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
 from events.models import Event
+from workflows.serializers import RunTrace
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -19,14 +20,6 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <api key>"}
-
-
-class WithBody(AutoSchema):
-    """Operations that are nothing without a body: what is not described by a serializer is optional otherwise."""
-
-    def _get_request_body(self, direction: str = "request") -> Any:
-        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
-        return body and {**body, "required": True}
 
 
 _DATA = {"description": "What happened: any JSON; checked against the type's schema."}
@@ -112,21 +105,6 @@ class StoredBatch(serializers.Serializer[None]):
     events = StoredEvent(many=True)
 
 
-class Fault(serializers.Serializer[None]):
-    path = serializers.CharField()
-    message = serializers.CharField()
-
-
-class Problem(serializers.Serializer[None]):
-    """An error (RFC 9457)."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    errors = Fault(many=True, required=False)  # type: ignore[assignment]  # a field, not the attribute
-
-
 class EventSummary(serializers.ModelSerializer[Event]):
     """An event in a list."""
 
@@ -141,54 +119,6 @@ class EventPage(serializers.Serializer[None]):
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     results = EventSummary(many=True)
-
-
-class AttemptTrace(serializers.Serializer[None]):
-    number = serializers.IntegerField()
-    at = serializers.DateTimeField()
-    outcome = serializers.ChoiceField(choices=["delivered", "retry", "failed"])
-    status = serializers.IntegerField(allow_null=True)
-    response = serializers.CharField(allow_blank=True)
-    ms = serializers.IntegerField()
-
-
-class DeliveryTrace(serializers.Serializer[None]):
-    uid = serializers.UUIDField()
-    channel = serializers.CharField()
-    kind = serializers.CharField()
-    to = serializers.CharField(allow_blank=True)
-    state = serializers.CharField()
-    reason = serializers.CharField(allow_null=True)
-    due_at = serializers.DateTimeField(allow_null=True)
-    message = serializers.JSONField()
-    attempts = AttemptTrace(many=True)
-
-
-class StepTrace(serializers.Serializer[None]):
-    uid = serializers.UUIDField()
-    id = serializers.CharField()
-    action = serializers.CharField()
-    state = serializers.CharField()
-    attempts = serializers.IntegerField()
-    started_at = serializers.DateTimeField(allow_null=True)
-    finished_at = serializers.DateTimeField(allow_null=True)
-    input = serializers.JSONField(allow_null=True)
-    output = serializers.JSONField(allow_null=True)
-    error = serializers.CharField(allow_null=True)
-    deliveries = DeliveryTrace(many=True, required=False)
-
-
-class RunTrace(serializers.Serializer[None]):
-    uid = serializers.UUIDField()
-    workflow = serializers.CharField()
-    version = serializers.IntegerField()
-    subscription = serializers.CharField(allow_blank=True)
-    state = serializers.CharField()
-    error = serializers.CharField(allow_null=True)
-    due_at = serializers.DateTimeField(allow_null=True)
-    started_at = serializers.DateTimeField()
-    finished_at = serializers.DateTimeField(allow_null=True)
-    steps = StepTrace(many=True)
 
 
 class SubscriptionVerdict(serializers.Serializer[None]):

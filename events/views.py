@@ -3,54 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.db.models.lookups import IContains
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from events import ingest, serializers
-from events.authentication import HasScope
 from events.catalogue import Key
-from events.cloudevents import BATCH, PLAIN, RFC3339, STRUCTURED, holds_nul, read, rfc3339
-from events.models import Event, Scope
+from events.cloudevents import BATCH, PLAIN, STRUCTURED, read
+from events.models import Event
 from events.trace import trace
 from project import metrics
-from project.api import BadRequest, CursorPagination, Fault, JSONRenderer, TooLarge
+from project.api import BadRequest, CursorPagination, Fault, JSONRenderer
+from project.authorization import HasScope
+from project.body import body_of
+from project.openapi import PAGES, WithBody, answers
+from project.parameters import check, moment
+from project.scopes import Scope
 
 
 class CloudEventRenderer(JSONRenderer):
     media_type = STRUCTURED
-
-
-def answers(*statuses: int) -> dict[Any, Any]:
-    """The error answers of an operation, for OpenAPI."""
-    meaning = {
-        400: "Not JSON, not an event, or a bad parameter",
-        401: "No API key, or an unknown one",
-        403: "The key lacks the scope, or the event claims another source",
-        404: "There is no such event",
-        406: "No representation that the Accept header takes",
-        413: "Too large",
-        415: "Unknown content type",
-        422: "Unknown or retired type, or data against its schema; nothing was stored",
-        429: "Over the source's rate limit; see Retry-After",
-        503: "PostgreSQL cannot commit; see Retry-After",
-    }
-    return {
-        (status, "application/problem+json"): OpenApiResponse(serializers.Problem, description=meaning[status])
-        for status in statuses
-    }
 
 
 STORED = PolymorphicProxySerializer(
@@ -61,7 +43,7 @@ STORED = PolymorphicProxySerializer(
 class EventsView(APIView):
     """Send events, and list them."""
 
-    schema = serializers.WithBody()
+    schema = WithBody()
     permission_classes = [HasScope]
     scopes = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
 
@@ -120,10 +102,7 @@ class EventsView(APIView):
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received at or after."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before."),
             OpenApiParameter("q", str, description="Words in the id, the subject or the data."),
-            OpenApiParameter("cursor", str, description="From `next` or `previous`."),
-            OpenApiParameter(
-                "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, description="Events a page."
-            ),
+            *PAGES,
         ],
         responses={200: serializers.EventPage, **answers(400, 401, 403, 406, 503)},
     )
@@ -175,20 +154,6 @@ def event_or_404(uid: UUID) -> Event:
         raise Http404(f"There is no event {uid}.") from error
 
 
-def body_of(request: Request) -> bytes:
-    """The request's body, refused before it is read when it says that it is too large."""
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal() and int(length) > settings.BATCH_MAX_BYTES:
-        raise TooLarge(f"The request has {int(length):,} bytes; at most {settings.BATCH_MAX_BYTES:,}.")
-    if request.META.get("HTTP_TRANSFER_ENCODING") and request.META.get("wsgi.input_terminated"):
-        # It comes in chunks and does not tell its length, so Django reads nothing; the server knows where it ends.
-        body: bytes = request.META["wsgi.input"].read(settings.BATCH_MAX_BYTES + 1)
-        if len(body) > settings.BATCH_MAX_BYTES:
-            raise TooLarge(f"The request has more than {settings.BATCH_MAX_BYTES:,} bytes.")
-        return body
-    return request._request.body
-
-
 def _headers(request: Request) -> Mapping[str, str]:
     if "HTTP_CE_SPECVERSION" not in request.META:  # only binary mode is in the headers
         return {}
@@ -210,16 +175,7 @@ MOST_WORDS: Final = 10  # of `q`: each is looked for in the text of the data
 def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
     """The events that a list's parameters ask for. Raises BadRequest for a parameter that means nothing."""
     events = Event.objects.defer("verdicts")
-    known = {"type", "source", "subject", "since", "until", "q", "cursor", "limit"}
-    if unknown := sorted(set(parameters) - known):
-        raise BadRequest(
-            f"Unknown parameter {unknown[0]}.",
-            [Fault(name, f"known are {', '.join(sorted(known))}") for name in unknown],
-        )
-    if nul := [name for name, value in parameters.items() if holds_nul(value)]:
-        raise BadRequest(
-            "A parameter contains a NUL character.", [Fault(name, "contains a NUL character") for name in nul]
-        )
+    check(parameters, "type", "source", "subject", "since", "until", "q")
     if type_name := parameters.get("type"):
         events = (
             events.filter(type__startswith=type_name[:-1]) if type_name.endswith("*") else events.filter(type=type_name)
@@ -229,9 +185,9 @@ def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
         events = events.filter(Q(source=uri) | Q(source__startswith=f"{uri}/"))
     if subject := parameters.get("subject"):
         events = events.filter(subject=subject)
-    if since := _moment(parameters, "since"):
+    if since := moment(parameters, "since"):
         events = events.filter(received_at__gte=since)
-    if until := _moment(parameters, "until"):
+    if until := moment(parameters, "until"):
         events = events.filter(received_at__lt=until)
     words = parameters.get("q", "").split()
     if len(words) > MOST_WORDS:
@@ -242,13 +198,3 @@ def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
             Q(IContains(in_data, Value(word))) | Q(event_id__icontains=word) | Q(subject__icontains=word)
         )
     return events
-
-
-def _moment(parameters: Mapping[str, str], name: str) -> datetime | None:
-    given = parameters.get(name)
-    if given is None:
-        return None
-    moment = rfc3339(given)
-    if moment is None:
-        raise BadRequest(f"{name} is not a time.", [Fault(name, f"must be {RFC3339}")])
-    return moment

@@ -48,6 +48,10 @@ class Forbidden(Problem):
     status = 403
 
 
+class Conflict(Problem):
+    status = 409
+
+
 class TooLarge(Problem):
     status = 413
 
@@ -118,6 +122,22 @@ def _deeper_than(depth: int, value: Any) -> bool:
 def _refuse_long_integer(digits: str) -> None:
     if not -(1 << 63) <= int(digits) < 1 << 64:
         raise BadRequest(f"The integer {digits} needs more than 64 bits and would be rounded; send it as a string.")
+
+
+def holds_nul(value: Any) -> bool:
+    """Whether a JSON value has a NUL character in any of its strings."""
+    return value not in (None, {}, "") and b"\\u0000" in orjson.dumps(value) and _holds_nul(value)
+
+
+def _holds_nul(value: Any) -> bool:  # the six characters may also stand in a text as they are, after a backslash
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(_holds_nul, value))
+        case dict():
+            return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return False
 
 
 def problem(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -10,7 +10,8 @@ import requests
 from django.db import transaction
 from pytest_django.live_server_helper import LiveServer
 
-from events.models import ApiKey, EventType, Scope, Source
+from events.models import ApiKey, EventType, Source
+from project.scopes import Scope
 
 ORDER = {
     "type": "object",

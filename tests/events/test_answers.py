@@ -20,7 +20,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from events import ingest
 from events.cloudevents import Incoming
-from events.models import Event, EventType, Scope, Source
+from events.models import Event, EventType, Source
+from project.scopes import Scope
 from tests.events.conftest import ORDER, PAID, Producer, event_type
 
 

@@ -4,9 +4,10 @@ import subprocess
 
 import pytest
 
-from events.models import ApiKey, Scope, Source
+from events.models import ApiKey, Source
 from examples.demo import STORIES
 from examples.ops.models import Incident, Order
+from project.scopes import Scope
 from tests.live import Live
 from tests.sinks import HttpSink, SmtpSink
 from workflows.models import Record

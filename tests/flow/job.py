@@ -22,10 +22,11 @@ import orjson
 import requests
 from django.db import transaction
 
-from events.models import ApiKey, Event, EventType, Scope, Source, Subscription
+from events.models import ApiKey, Event, EventType, Source, Subscription
 from examples.ops.models import Order
 from notifications.delivery import LEASE_MARGIN
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
+from project.scopes import Scope
 from tests.live import Live, wait_until
 from tests.sinks import HttpSink, SmtpSink
 from workflows.models import Record, Run, RunState, StepRun, StepState

@@ -8,7 +8,8 @@ import pytest
 import requests
 from django.utils import timezone
 
-from events.models import ApiKey, Event, EventWait, Schedule, Scope, Source, Subscription
+from events.models import ApiKey, Event, EventWait, Schedule, Source, Subscription
+from project.scopes import Scope
 from tests.live import Live, wait_until
 from tests.sinks import HttpSink
 from workflows.models import Record, Run, RunState, StepRun, StepState

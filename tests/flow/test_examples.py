@@ -10,8 +10,9 @@ import pytest
 import requests
 import yaml
 
-from events.models import ApiKey, Scope, Source
+from events.models import ApiKey, Source
 from notifications.models import Channel
+from project.scopes import Scope
 from tests.live import Live, wait_until
 from tests.sinks import SmtpSink
 from tests.workflows.runs import move_back

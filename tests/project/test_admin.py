@@ -16,9 +16,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from events.models import ApiKey, Event, EventType, Schedule, Scope, Source, Subscription
+from events.models import ApiKey, Event, EventType, Schedule, Source, Subscription
 from examples.ops.models import Incident, Order
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
+from project.scopes import Scope
 from project.secrets import MASK
 from workflows.models import Record, Run, RunState, StepRun, StepState, Workflow
 from workflows.publishing import publish

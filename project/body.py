@@ -1,0 +1,48 @@
+"""The body of a request to the API: its bytes, and the fields that it is made of."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from django.conf import settings
+from pydantic import BaseModel
+from rest_framework.request import Request
+
+from project.api import Fault, TooLarge, Unprocessable, UnsupportedType, holds_nul, load
+from project.fields import complaints, dotted
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def body_of(request: Request) -> bytes:
+    """The request's body, refused before it is read when it says that it is too large."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if length.isdecimal() and int(length) > settings.BATCH_MAX_BYTES:
+        raise TooLarge(f"The request has {int(length):,} bytes; at most {settings.BATCH_MAX_BYTES:,}.")
+    if request.META.get("HTTP_TRANSFER_ENCODING") and request.META.get("wsgi.input_terminated"):
+        # It comes in chunks and does not tell its length, so Django reads nothing; the server knows where it ends.
+        body: bytes = request.META["wsgi.input"].read(settings.BATCH_MAX_BYTES + 1)
+        if len(body) > settings.BATCH_MAX_BYTES:
+            raise TooLarge(f"The request has more than {settings.BATCH_MAX_BYTES:,} bytes.")
+        return body
+    return request._request.body
+
+
+def fields_of(request: Request, model: type[M]) -> M:
+    """What the request's JSON says; a request without a body says nothing. Bounded like an event.
+
+    Raises BadRequest, TooLarge, UnsupportedType, or Unprocessable with every field at fault.
+    """
+    body = body_of(request)
+    if len(body) > settings.EVENT_MAX_BYTES:
+        raise TooLarge(f"The request has {len(body):,} bytes; at most {settings.EVENT_MAX_BYTES:,}.")
+    media_type = (request.content_type or "").partition(";")[0].strip().lower()
+    if body and media_type != "application/json":
+        raise UnsupportedType(f"The content type is {media_type or 'missing'}; send application/json.")
+    given = load(body) if body else {}
+    wrong = [Fault(dotted(path), message) for path, message in complaints(model, given)]
+    if not wrong and holds_nul(given):
+        wrong = [Fault(name, "contains a NUL character") for name in given if holds_nul(given[name])]
+    if wrong:
+        raise Unprocessable("; ".join(f"{f.path}: {f.message}".removeprefix(": ") for f in wrong[:3]), wrong)
+    return model.model_validate(given)
