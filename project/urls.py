@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("events.urls")),
+    path("", include("workflows.urls")),
     re_path(r"^api/", views.Nowhere.as_view()),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

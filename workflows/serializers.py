@@ -32,3 +32,10 @@ class RunTrace(serializers.Serializer[None]):
     started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
     steps = StepTrace(many=True)
+
+
+class Decided(serializers.Serializer[None]):
+    run = serializers.UUIDField()
+    step = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=["approved", "rejected"])
+    comment = serializers.CharField(allow_blank=True)
