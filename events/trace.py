@@ -11,7 +11,10 @@ from workflows.models import Run
 
 
 def trace(event: Event) -> dict[str, Any]:
-    """The trace as JSON (docs/reference/api.md). Four queries, however long the story."""
+    """The trace as JSON (docs/reference/api.md).
+
+    Five queries, however long the story, and one for each generation of runs that runs started.
+    """
     runs = Run.objects.filter(origin=event.uid).select_related("workflow", "version").order_by("uid")
     return {
         "event": event.envelope(),

@@ -28,6 +28,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from project.editor import Editor, JSONCodeField
+from project.identifiers import first_uid_at
 
 
 def goes_to(page: str, key: Any, shown: object) -> SafeString:
@@ -190,7 +191,7 @@ class WhenFilter(DropdownFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if (value := self.value()) and value.isdecimal():
             since = timezone.now() - timedelta(hours=min(int(value), 24 * 365))
-            return queryset.filter(pk__gte=UUID(int=int(since.timestamp() * 1000) << 80))
+            return queryset.filter(pk__gte=first_uid_at(since))
         return queryset
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -12,11 +12,15 @@ from project.api import Forbidden
 from project.scopes import Scope
 
 
-class HasScope(BasePermission):
-    """The caller has the scope that the view names for the method: `scopes = {"GET": Scope.EVENTS_READ}`.
+class Caller(Protocol):
+    """What a request's `auth` is, whoever authenticates it (DEFAULT_AUTHENTICATION_CLASSES)."""
 
-    Whoever authenticates a caller (DEFAULT_AUTHENTICATION_CLASSES) leaves `scopes` on the request's `auth`.
-    """
+    source: str  # for example /shop
+    scopes: Collection[str]
+
+
+class HasScope(BasePermission):
+    """The caller has the scope that the view names for the method: `scopes = {"GET": Scope.EVENTS_READ}`."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         held: Collection[str] | None = getattr(request.auth, "scopes", None)

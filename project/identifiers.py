@@ -19,7 +19,7 @@ def first_uid_at(moment: datetime) -> uuid.UUID:
     >>> first_uid_at(datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC))
     UUID('017f22e2-79b0-7000-8000-000000000000')
     """
-    milliseconds = (moment - EPOCH) // timedelta(milliseconds=1)
+    milliseconds = (max(moment, EPOCH) - EPOCH) // timedelta(milliseconds=1)
     return uuid.UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62)
 
 

@@ -224,7 +224,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {"RunState": "workflows.models.RunState", "StepState": "workflows.models.StepState"},
 }
 
 # --- what Carillon may touch -----------------------------------------------------------------------------------------

@@ -1,12 +1,37 @@
 """The addresses of runs, steps and records, and of the pages that links in messages open."""
 
-from django.urls import include, path
+from django.urls import include, path, register_converter
+from django.urls.converters import StringConverter
 
 from workflows import views
 from workflows.pages import DecisionPage
 
+
+class Name(StringConverter):
+    """A part of the path that PostgreSQL can take."""
+
+    regex = r"[^/\0]+"
+
+
+class Key(StringConverter):
+    """The rest of the path: a key may have slashes."""
+
+    regex = r"[^\0]+"
+
+
+register_converter(Name, "name")
+register_converter(Key, "key")
+
 api = [
+    path("runs", views.RunsView.as_view(), name="runs"),
+    path("runs/cancel", views.CancelManyView.as_view(), name="cancel_runs"),
+    path("runs/<uuid:uid>", views.RunView.as_view(), name="run"),
+    path("runs/<uuid:uid>/cancel", views.CancelView.as_view(), name="cancel_run"),
+    path("runs/<uuid:uid>/retry", views.RetryView.as_view(), name="retry_run"),
+    path("workflows/<name:name>/runs", views.StartView.as_view(), name="start_run"),
     path("steps/<str:token>/complete", views.CompleteView.as_view(), name="complete_step"),
+    path("records/<name:collection>", views.RecordsView.as_view(), name="records"),
+    path("records/<name:collection>/<key:key>", views.RecordView.as_view(), name="record"),
 ]
 urlpatterns = [
     path("api/v1/", include(api)),

@@ -2,29 +2,268 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self, cast
+from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import Http404
-from drf_spectacular.utils import extend_schema
-from pydantic import BaseModel, ConfigDict, Field
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from project.api import Conflict
+from project.api import BadRequest, Conflict, CursorPagination, Fault, Unprocessable
+from project.authorization import Caller, HasScope
 from project.body import fields_of
-from project.openapi import WithBody, answers, body
-from workflows import decisions, serializers
+from project.identifiers import first_uid_at
+from project.names import unknown
+from project.openapi import PAGES, WithBody, answers, body
+from project.parameters import check, moment
+from project.scopes import Scope
+from project.timestamps import RFC3339, rfc3339
+from workflows import control, decisions, engine, serializers, story
 from workflows.decisions import MAX_COMMENT, Outcome, Question, Standing
+from workflows.models import Record, Run, RunState, Workflow
 
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _moment(given: object) -> datetime:
+    found = rfc3339(given) if isinstance(given, str) else None
+    if found is None:
+        raise ValueError(f"must be {RFC3339}")
+    return found
+
+
+def _not_null(given: object) -> object:
+    if given is None:
+        raise ValueError("may be left out, but not be null")
+    return given
+
+
+class Input(Body):
+    input: dict[str, Any]
+
+
+class Retry(Body):
+    version: Literal["pinned", "newest"] = "pinned"
+
+
 class Decision(Body):
     outcome: Outcome
     comment: Annotated[str, Field(max_length=MAX_COMMENT)] = ""
+
+
+class Filter(Body):
+    """Which runs to cancel."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    workflow: Annotated[str | None, BeforeValidator(_not_null), WithJsonSchema({"type": "string"})] = None
+    state: Annotated[
+        Literal["running", "waiting"] | None,
+        BeforeValidator(_not_null),
+        WithJsonSchema({"type": "string", "enum": ["running", "waiting"]}),
+    ] = None
+    since: Annotated[
+        datetime | None, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+    ] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:  # an empty request must not cancel everything
+            raise ValueError("name at least one of workflow, state, since")
+        return self
+
+    def chosen(self) -> QuerySet[Run]:
+        """The runs that it names. Raises Unprocessable for a workflow that is not there."""
+        runs = Run.objects.all()
+        if self.workflow is not None:
+            if not Workflow.objects.filter(name=self.workflow).exists():
+                message = unknown("workflow", self.workflow, _workflow_names())
+                raise Unprocessable(message, [Fault("workflow", message)])
+            runs = runs.filter(workflow__name=self.workflow)
+        if self.state is not None:
+            runs = runs.filter(state=self.state)
+        if self.since is not None:
+            runs = runs.filter(pk__gte=first_uid_at(self.since))
+        return runs
+
+
+class RunsView(APIView):
+    """Runs."""
+
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        operation_id="list_runs",
+        summary="List runs, newest first",
+        parameters=[
+            OpenApiParameter("workflow", str, description="The workflow's name."),
+            OpenApiParameter("state", str, enum=RunState.values),
+            OpenApiParameter("origin", OpenApiTypes.UUID, description="The event, or the step of another run."),
+            OpenApiParameter("parent", OpenApiTypes.UUID, description="The run whose steps started them."),
+            OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at or after."),
+            OpenApiParameter("until", OpenApiTypes.DATETIME, description="Made before."),
+            *PAGES,
+        ],
+        responses={200: serializers.RunPage, **answers(400, 401, 403, 406, 503)},
+    )
+    def get(self, request: Request) -> Response:
+        pages = CursorPagination()
+        page = pages.paginate_queryset(_chosen(request.query_params), request, view=self)
+        return pages.get_paginated_response([story.summary(run) for run in page or []])
+
+
+class RunView(APIView):
+    """One run."""
+
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        operation_id="get_run",
+        summary="A run with its steps, what they sent, and the runs that they started",
+        responses={200: serializers.RunTrace, **answers(401, 403, 404, 406, 503)},
+    )
+    def get(self, request: Request, uid: UUID) -> Response:
+        return Response(story.tell([_run(uid)])[0])
+
+
+class CancelView(APIView):
+    """Ending a run."""
+
+    permission_classes = [HasScope]
+    scopes = {"POST": Scope.RUNS_WRITE}
+
+    @extend_schema(
+        operation_id="cancel_run",
+        summary="End a run where it stands, and what it started",
+        request=None,
+        responses={200: serializers.RunSummary, **answers(401, 403, 404, 406, 409, 503)},
+    )
+    def post(self, request: Request, uid: UUID) -> Response:
+        run = _run(uid)
+        if not engine.cancel(Run.objects.filter(pk=uid), reason=f"cancelled by {_caller(request)}"):
+            raise Conflict(f"The run is {_run(uid).state}; only one that is running or waiting can be cancelled.")
+        return Response(story.summary(_run(run.uid)))
+
+
+class CancelManyView(APIView):
+    """Ending many runs."""
+
+    permission_classes = [HasScope]
+    scopes = {"POST": Scope.RUNS_WRITE}
+    schema = WithBody()
+
+    @extend_schema(
+        operation_id="cancel_runs",
+        summary="End all runs that a filter names, and what they started",
+        description="Some at a time: should the request break off, those that were cancelled are; ask again.",
+        request=body(Filter),
+        responses={200: serializers.Cancelled, **answers(400, 401, 403, 406, 413, 415, 422, 503)},
+    )
+    def post(self, request: Request) -> Response:
+        runs = fields_of(request, Filter).chosen()
+        return Response({"cancelled": control.cancel(runs, reason=f"cancelled by {_caller(request)}")})
+
+
+class RetryView(APIView):
+    """Going on with a run that failed."""
+
+    permission_classes = [HasScope]
+    scopes = {"POST": Scope.RUNS_WRITE}
+
+    @extend_schema(
+        operation_id="retry_run",
+        summary="Have a failed or cancelled run go on from where it failed",
+        description="With the version it started with (`pinned`), or the newest one. What succeeded is not done again.",
+        request=body(Retry),
+        responses={202: serializers.RunSummary, **answers(400, 401, 403, 404, 406, 409, 413, 415, 422, 503)},
+    )
+    def post(self, request: Request, uid: UUID) -> Response:
+        _run(uid)
+        newest = fields_of(request, Retry).version == "newest"
+        try:
+            engine.retry(uid, newest=newest)
+        except engine.NotEnded as error:
+            raise Conflict(str(error)) from error
+        return Response(story.summary(_run(uid)), status=202)
+
+
+class StartView(APIView):
+    """Starting a run by hand."""
+
+    permission_classes = [HasScope]
+    scopes = {"POST": Scope.RUNS_WRITE}
+    schema = WithBody()
+
+    @extend_schema(
+        operation_id="start_run",
+        summary="Start a run of a workflow with any input",
+        description="The input is what the workflow's expressions see as `event`.",
+        request=body(Input),
+        responses={202: serializers.RunSummary, **answers(400, 401, 403, 404, 406, 409, 413, 415, 422, 503)},
+    )
+    def post(self, request: Request, name: str) -> Response:
+        given = fields_of(request, Input).input
+        try:
+            run = control.start(name, given, by=_caller(request))
+        except Workflow.DoesNotExist as error:
+            raise Http404(unknown("workflow", name, _workflow_names())) from error
+        except control.CannotStart as error:
+            raise Conflict(str(error)) from error
+        return Response(story.summary(_run(run.uid)), status=202)
+
+
+class RecordsView(APIView):
+    """The records of a collection."""
+
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        operation_id="list_records",
+        summary="List the records of a collection, by key",
+        parameters=[*PAGES],
+        responses={200: serializers.RecordPage, **answers(400, 401, 403, 406, 503)},
+    )
+    def get(self, request: Request, collection: str) -> Response:
+        check(request.query_params)
+        pages = ByKey()
+        page = pages.paginate_queryset(Record.objects.filter(collection=collection), request, view=self)
+        return pages.get_paginated_response(serializers.StoredRecord(page or [], many=True).data)
+
+
+class ByKey(CursorPagination):
+    """Pages of records: they have no uid."""
+
+    ordering = "key"
+
+
+class RecordView(APIView):
+    """One record."""
+
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        operation_id="get_record",
+        summary="A record",
+        responses={200: serializers.StoredRecord, **answers(401, 403, 404, 406, 503)},
+    )
+    def get(self, request: Request, collection: str, key: str) -> Response:
+        found = Record.objects.filter(collection=collection, key=key).first()
+        if found is None:
+            raise Http404(f'There is no record "{key}" in the collection "{collection}".')
+        return Response(serializers.StoredRecord(found).data)
 
 
 class CompleteView(APIView):
@@ -71,3 +310,46 @@ def _decided(question: Question, decision: Decision) -> dict[str, str]:
         "outcome": decision.outcome,
         "comment": decision.comment,
     }
+
+
+def _chosen(parameters: Mapping[str, str]) -> QuerySet[Run]:
+    """The runs that a list's parameters ask for. Raises BadRequest for a parameter that means nothing."""
+    check(parameters, "workflow", "state", "origin", "parent", "since", "until")
+    runs = _RUNS
+    if workflow := parameters.get("workflow"):
+        runs = runs.filter(workflow__name=workflow)
+    if (state := parameters.get("state")) is not None:
+        if state not in RunState.values:
+            raise BadRequest("state is no state of a run.", [Fault("state", unknown("state", state, RunState.values))])
+        runs = runs.filter(state=state)
+    for name in ("origin", "parent"):
+        if (given := parameters.get(name)) is not None:
+            try:
+                runs = runs.filter(**{name: UUID(given)})
+            except ValueError as error:
+                raise BadRequest(f"{name} is not a uid.", [Fault(name, "must be a UUID")]) from error
+    if since := moment(parameters, "since"):
+        runs = runs.filter(pk__gte=first_uid_at(since))
+    if until := moment(parameters, "until"):
+        runs = runs.filter(pk__lt=first_uid_at(until))
+    return runs
+
+
+_RUNS: Final = Run.objects.select_related("workflow", "version").defer(
+    "input", "steps", "version__source", "version__definition"
+)
+
+
+def _run(uid: UUID) -> Run:
+    try:
+        return _RUNS.get(pk=uid)
+    except Run.DoesNotExist as error:
+        raise Http404(f"There is no run {uid}.") from error
+
+
+def _workflow_names() -> list[str]:
+    return list(Workflow.objects.order_by("name").values_list("name", flat=True))
+
+
+def _caller(request: Request) -> str:
+    return f"the API ({cast(Caller, request.auth).source})"

@@ -21,13 +21,16 @@ ORDER = {
 PAID = {"order_id": "A-1", "amount": 120.5, "customer": "Ada"}
 
 
+ALL = (Scope.EVENTS_WRITE, Scope.EVENTS_READ, Scope.RUNS_WRITE)
+
+
 class Producer:
     """Somebody with an API key."""
 
     def __init__(self, server: str, source: Source, *scopes: Scope) -> None:
         self.url = f"{server}/api/v1/events"
         self.source = source
-        self.row, self.key = ApiKey.issue(source, "tests", [*scopes] or [Scope.EVENTS_WRITE, Scope.EVENTS_READ])
+        self.row, self.key = ApiKey.issue(source, "tests", [*scopes] or [*ALL])
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {self.key}"
 
