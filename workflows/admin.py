@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db.models import Max, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
-from project.admin import Configuration, Facts, WhenFilter, goes_to
+from project.admin import Configuration, Facts, WhenFilter, goes_to, only
 from project.editor import CodeField
 from project.templatetags.facts import COLOURS, code
-from workflows import story
+from workflows import control, story
 from workflows.actions import actions
 from workflows.definition import DefinitionError, Problem, parse
-from workflows.models import Record, Run, Workflow, WorkflowVersion
+from workflows.models import ACTIVE, Record, Run, RunState, Workflow, WorkflowVersion
 from workflows.publishing import publish
 
 EXAMPLE: Final = """\
@@ -140,6 +146,60 @@ class WorkflowAdmin(Configuration):
         )
 
 
+@dataclass(frozen=True)
+class Deed:
+    """What people do to runs, and the words in which they are asked first."""
+
+    name: str
+    verb: str
+    done: str
+    states: tuple[str, ...]
+    others: str
+    consequence: str
+
+    def do(self, runs: QuerySet[Run], by: object) -> list[UUID]:
+        """Do it to those that it can be done to; returns which."""
+        uids = list(runs.filter(state__in=self.states).values_list("pk", flat=True))
+        if self.name == "cancel":
+            control.cancel(Run.objects.filter(pk__in=uids), reason=f"cancelled by {by}")
+            return list(Run.objects.filter(pk__in=uids, state=RunState.CANCELLED).values_list("pk", flat=True))
+        return control.retry(uids, newest=self.name == "retry_newest")
+
+
+ENDED_BADLY: Final = (RunState.FAILED, RunState.CANCELLED)
+DEEDS: Final = {
+    deed.name: deed
+    for deed in (
+        Deed(
+            "cancel",
+            "Cancel",
+            "cancelled",
+            ACTIVE,
+            "at their end already",
+            "They end where they stand. What they have done stays done; nothing is undone.",
+        ),
+        Deed(
+            "retry",
+            "Retry",
+            "retried",
+            ENDED_BADLY,
+            "neither failed nor cancelled",
+            "They go on from where they failed, with the version of the workflow that they started with. "
+            "What succeeded is not done again.",
+        ),
+        Deed(
+            "retry_newest",
+            "Retry with the newest version",
+            "retried with the newest version",
+            ENDED_BADLY,
+            "neither failed nor cancelled",
+            "They go on from where they failed, with the newest version of their workflow. Steps that succeeded and "
+            "are in it, too, are not done again.",
+        ),
+    )
+}
+
+
 @admin.register(Run)
 class RunAdmin(Facts):
     list_display = ("shown_workflow", "state_badge", "trigger", "started_at", "finished_at", "event")
@@ -148,6 +208,8 @@ class RunAdmin(Facts):
     exact_search = ("trigger", "workflow__name")
     search_help_text = "The uid of a run, a step or an event, a workflow, or a subscription"
     fields = ("state",)
+    actions = ("cancel_selected", "retry_selected", "retry_newest_selected")
+    actions_detail = ("cancel", "retry", "retry_newest")
     empty_message = "No runs. They start when a subscription matches an event."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
@@ -174,15 +236,82 @@ class RunAdmin(Facts):
 
     @display(description="state", label=COLOURS, ordering="state")
     def state_badge(self, run: Run) -> str:
-        return run.state
+        return "queued" if run.queued and run.state in ACTIVE else run.state
 
-    @admin.display(description="event")
+    @admin.display(description="came from")
     def event(self, run: Run) -> SafeString | str:
+        if run.parent:
+            return goes_to("workflows_run", run.parent, "Parent")
         # The page of events, by its address: this package does not know them.
         return goes_to("events_event", run.origin, "Show") if run.origin else "–"
 
     def tell(self, run: Run) -> dict[str, Any]:
         return {"title": f"Run of {run.workflow}", "run": story.tell([run])[0]}
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> HttpResponse | None:
+        return self._do(DEEDS["cancel"], request, runs)
+
+    @admin.action(description="Retry", permissions=["operate"])
+    def retry_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> HttpResponse | None:
+        return self._do(DEEDS["retry"], request, runs)
+
+    @admin.action(description="Retry with the newest version", permissions=["operate"])
+    def retry_newest_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> HttpResponse | None:
+        return self._do(DEEDS["retry_newest"], request, runs)
+
+    @action(description="Cancel", icon="cancel", permissions=["operate"])
+    def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._do_one(DEEDS["cancel"], request, object_id)
+
+    @action(description="Retry", icon="replay", permissions=["operate"])
+    def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._do_one(DEEDS["retry"], request, object_id)
+
+    @action(description="Retry with the newest version", icon="upgrade", permissions=["operate"])
+    def retry_newest(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._do_one(DEEDS["retry_newest"], request, object_id)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Only what changes something."""
+        run = self.get_object(request, unquote(str(object_id)))
+        useful = {deed.name for deed in DEEDS.values() if run and run.state in deed.states}
+        found = super().get_actions_detail(request, object_id)
+        return [it for it in found if it.method.original_function_name in useful]
+
+    def _do_one(self, deed: Deed, request: HttpRequest, object_id: str) -> HttpResponse:
+        runs = only(self, request, object_id)
+        page = reverse("admin:workflows_run_change", args=[runs.get().pk])
+        return self._do(deed, request, runs, back=page) or redirect(page)
+
+    def _do(
+        self, deed: Deed, request: HttpRequest, runs: QuerySet[Run], back: str | None = None
+    ) -> HttpResponse | None:
+        """Ask, saying how many it concerns; when that is confirmed, do it and say what was done."""
+        if "confirmed" in request.POST:
+            number = runs.count()
+            done = deed.do(runs, request.user)
+            for run in Run.objects.filter(pk__in=done):
+                self.log_change(request, run, f"{deed.done.capitalize()}.")
+            left = number - len(done)
+            told = f"{len(done)} {deed.done}."
+            self.message_user(request, f"{told} {left} left alone: {deed.others}." if left else told)
+            return None
+        chosen = list(runs)
+        concerned = [run for run in chosen if run.state in deed.states]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{deed.verb}?",
+            "opts": self.opts,
+            "deed": deed,
+            "concerned": concerned,
+            "left": len(chosen) - len(concerned),
+            "children": control.descendants([run.pk for run in concerned]) if deed.name == "cancel" else 0,
+            "chosen": chosen,
+            "box": ACTION_CHECKBOX_NAME,
+            "back": back or request.get_full_path(),
+        }
+        return TemplateResponse(request, "admin/workflows/run/confirm.html", context)
 
 
 @admin.register(Record)

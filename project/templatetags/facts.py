@@ -19,12 +19,16 @@ from pygments.lexers import HtmlLexer, JsonLexer, YamlLexer
 register = template.Library()
 
 COLOURS: Final = {
-    **dict.fromkeys(("succeeded", "delivered", "matched", "routed", "enabled", "valid", "healthy"), "success"),
-    **dict.fromkeys(("failed", "error"), "danger"),
-    **dict.fromkeys(("waiting", "retry", "on hold", "failing", "waiting to be routed"), "warning"),
+    **dict.fromkeys(
+        ("succeeded", "approved", "delivered", "matched", "routed", "enabled", "valid", "healthy"), "success"
+    ),
+    **dict.fromkeys(("failed", "rejected", "error"), "danger"),
+    **dict.fromkeys(
+        ("waiting", "queued", "timed_out", "retry", "on hold", "failing", "waiting to be routed"), "warning"
+    ),
     **dict.fromkeys(("running", "pending"), "info"),
 }
-"""Every state, verdict and outcome by its unfold label; the others (skipped, filtered, disabled …) are grey."""
+"""Every state, verdict and outcome by its unfold label; the others (skipped, cancelled, filtered …) are grey."""
 
 _LEXERS: Final = {"json": JsonLexer(), "yaml": YamlLexer(), "html": HtmlLexer()}
 # The colours of the classes stand in carillon.css, once for the light and once for the dark theme.
