@@ -115,6 +115,7 @@ def _cancel(runs: QuerySet[Run], reason: str) -> int:
         works = _in_hand(runs.filter(state__in=ACTIVE).order_by("pk").select_for_update(no_key=True))
         for work in works:
             work.cancel(reason)
+            work.abandoned.clear()  # what its steps started ends below, and is told why
         _store(works)
         children = Run.objects.filter(parent__in=[work.run.pk for work in works])
         if works and children.filter(state__in=ACTIVE).exists():

@@ -48,6 +48,7 @@ def test_the_chosen_runs_are_counted_before_they_are_cancelled(admin_client: Cli
         "failing": "failed",
     }
     assert Run.objects.get(pk=parent.pk).error == "cancelled by admin"
+    assert Run.objects.get(parent=parent.pk).error == "the run that started it was cancelled: cancelled by admin"
     assert [(entry.object_id, entry.change_message) for entry in LogEntry.objects.all()] == [
         (str(parent.pk), "Cancelled.")
     ]
