@@ -114,6 +114,7 @@ def _cancel(runs: QuerySet[Run], reason: str) -> int:
         _hold(list(runs.filter(state__in=ACTIVE).values_list("pk", flat=True)))
         works = _in_hand(runs.filter(state__in=ACTIVE).order_by("pk").select_for_update(no_key=True))
         for work in works:
+            work.now = timezone.now()  # nobody claimed it: its time may be far from come
             work.cancel(reason)
             work.abandoned.clear()  # what its steps started ends below, and is told why
         _store(works)

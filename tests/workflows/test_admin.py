@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from tests.workflows.runs import drain, start, state, workflow
 from workflows.models import Run
@@ -67,6 +68,7 @@ def test_a_run_is_cancelled_on_its_page_only_by_post(admin_client: Client) -> No
     answer = admin_client.post(page("cancel", run), {"confirmed": "yes"})
     assert answer.headers["Location"] == page("change", run)
     assert state(run) == "cancelled"
+    assert Run.objects.filter(finished_at__lte=timezone.now()).exists()  # not when it would have gone on
 
 
 def test_failed_runs_are_retried_with_their_own_or_the_newest_version(admin_client: Client) -> None:
