@@ -31,7 +31,7 @@ def test_a_refund_is_given_when_somebody_agrees_by_the_link_in_a_mail(
         "CARILLON_URL": live.url,
         "OUTBOUND_ALLOW": "127.0.0.1",
     }
-    live.start("web", "worker", "sender", "clock")
+    live.start("web", "worker", "performer", "sender", "clock")
     live.manage("apply", "examples")
     _, key = ApiKey.issue(Source.objects.get(name="local"), "flow", list(Scope.values))
     live.wait_ready()
