@@ -18,8 +18,10 @@ run: $(READY)
 demo: $(READY)
 	@exec $(MANAGE) demo
 
+# Two processes, each with its own servers. Neighbours stay together, because a module may share what it has started.
+TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(TESTS)
 
 bench: $(READY)
 	@exec $(BIN)/python -m benchmarks.reference
@@ -40,7 +42,7 @@ check: $(READY)
 	$(call stage,migrations,$(OFFLINE) $(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run)
 	$(call stage,deploy check,$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING)
 	$(call stage,OpenAPI,$(OFFLINE) $(MANAGE) spectacular --validate --fail-on-warn --file /dev/null)
-	$(call stage,tests,$(BIN)/python -m pytest)
+	$(call stage,tests,$(TESTS))
 
 format: $(READY)
 	@$(BIN)/ruff format .

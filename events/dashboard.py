@@ -24,6 +24,7 @@ STAGES: Final = {
     "events.route": "Events to route",
     "events.schedule": "Schedules to fire",
     "workflows.advance": "Runs to advance",
+    "workflows.close": "Gates to remove",
     "workflows.request": "Steps that wait for the network",
     "workflows.perform": "Steps of ordinary code",
     "notifications.deliver": "Deliveries to send",

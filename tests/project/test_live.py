@@ -46,7 +46,7 @@ def test_the_smtp_sink_takes_refuses_and_comes_back_on_its_port(smtp_sink: SmtpS
 
 @pytest.mark.flow
 def test_real_processes_become_ready_and_survive_losing_their_servers(live: Live) -> None:
-    live.start("web", "worker", "sender", "clock")
+    live.start("web", "worker", "performer", "sender", "clock")
     live.wait_ready()
     User.objects.create(username="ada")
     assert "ada" in live.manage(
