@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from django.conf import settings
+from django.http import HttpRequest
 from pydantic import BaseModel
 from rest_framework.request import Request
 
@@ -14,7 +15,7 @@ from project.fields import complaints, dotted
 M = TypeVar("M", bound=BaseModel)
 
 
-def body_of(request: Request) -> bytes:
+def body_of(request: HttpRequest) -> bytes:
     """The request's body, refused before it is read when it says that it is too large."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if length.isdecimal() and int(length) > settings.BATCH_MAX_BYTES:
@@ -25,7 +26,7 @@ def body_of(request: Request) -> bytes:
         if len(body) > settings.BATCH_MAX_BYTES:
             raise TooLarge(f"The request has more than {settings.BATCH_MAX_BYTES:,} bytes.")
         return body
-    return request._request.body
+    return request.body
 
 
 def fields_of(request: Request, model: type[M]) -> M:
@@ -33,7 +34,7 @@ def fields_of(request: Request, model: type[M]) -> M:
 
     Raises BadRequest, TooLarge, UnsupportedType, or Unprocessable with every field at fault.
     """
-    body = body_of(request)
+    body = body_of(request._request)
     if len(body) > settings.EVENT_MAX_BYTES:
         raise TooLarge(f"The request has {len(body):,} bytes; at most {settings.EVENT_MAX_BYTES:,}.")
     media_type = (request.content_type or "").partition(";")[0].strip().lower()

@@ -401,6 +401,26 @@ def test_an_accept_header_that_cannot_be_met_is_406(shop: Producer) -> None:
     assert nothing_stored()
 
 
+def test_the_accept_header_does_not_change_the_answer(shop: Producer) -> None:
+    # */* and application/json take a shorter way than all others (EventsView.dispatch).
+    def told(accept: str, event: Any) -> tuple[int, dict[str, str], Any]:
+        answer = shop.send(event, headers={"Accept": accept})
+        headers = {name: value for name, value in answer.headers.items() if name not in ("Date", "Content-Length")}
+        return answer.status_code, headers, {**answer.json(), "uid": ""}
+
+    events: list[Any] = [{"type": "note", "id": "7"}, {"type": "unknown"}, {"type": "note", "source": "/other"}, []]
+    for event in events:
+        told("*/*", event)  # the first is new, and a duplicate from here on
+        assert told("*/*", event) == told("application/json", event) == told("application/*, text/html;q=0.1", event)
+
+
+def test_a_refused_event_takes_its_share_of_the_rate_once(shop: Producer) -> None:
+    Source.objects.filter(pk=shop.source.pk).update(rate_limit="2/h")
+    for _ in range(2):
+        refused(shop.send({"type": "unknown"}), 422, "type")
+    refused(shop.send({"type": "note"}), 429)
+
+
 # --- 413 and 415 -----------------------------------------------------------------------------------------------------
 
 
