@@ -22,6 +22,7 @@ from notifications.channels import channel_types
 from notifications.models import Delivery, DeliveryState, Priority, Recipient
 from notifications.preferences import quiet_until, wants
 from notifications.rendering import PARTS, RenderError, in_language, render
+from project import bulk
 from project.identifiers import new_uid
 from project.names import MOST_SHOWN, unknown
 
@@ -333,12 +334,13 @@ def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: 
 
 def _draft(request: Request, target: Target, now: datetime, words: Callable[[Target], dict[str, Any]]) -> Delivery:
     reason = _reason_to_skip(request, target)
-    draft = Delivery(
+    draft = bulk.new(
+        Delivery,
         uid=new_uid(),
         channel_id=target.channel.id,
         kind=target.channel.kind,
         to=target.to,
-        recipient=target.recipient,
+        recipient_id=target.recipient.pk if target.recipient else None,
         origin=request.origin,
         template=request.template,
         category=request.category,

@@ -6,14 +6,28 @@ value, which takes several times as long, and its bulk_update sends a CASE with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from django.db import connection, models
 
 from project import prepared
+
+M = TypeVar("M", bound=models.Model)
+
+
+def new(model: type[M], **values: Any) -> M:
+    """`model(**values)` in half the time. Fields go by the names of their columns: `run_id`, not `run`."""
+    if unknown := values.keys() - _defaults(model).keys():
+        raise TypeError(f"{model.__name__} has no column {', '.join(sorted(unknown))}")
+    return model(*[values[name] if name in values else default() for name, default in _defaults(model).items()])
+
+
+@lru_cache
+def _defaults(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
+    return {field.attname: field.get_default for field in model._meta.concrete_fields}
 
 
 def insert(rows: Iterable[models.Model], *, conflict: str = "") -> None:

@@ -55,7 +55,8 @@ def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
     now = timezone.now()
     works = [
         Work(
-            Run(
+            bulk.new(
+                Run,
                 uid=new_uid(),
                 workflow_id=start.workflow,
                 version_id=start.version,

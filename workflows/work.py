@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from project import bulk
 from project.durations import format_duration
 from project.expressions import Context, EvaluationError
 from project.identifiers import new_uid
@@ -216,9 +217,10 @@ class Work:
         return items
 
     def _new_row(self, node: Node, item: int | None) -> StepRun:
-        return StepRun(
+        return bulk.new(
+            StepRun,
             uid=new_uid(),
-            run=self.run,
+            run_id=self.run.uid,
             step=node.key,
             position=node.position,
             item=item,
