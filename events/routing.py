@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -88,6 +89,8 @@ def judge(event: Event, known: Rules) -> tuple[list[Verdict], list[Start]]:
                     depth=event.depth,
                 )
             )
+    if len(starts) == 1:
+        starts = [replace(starts[0], context=context.made)]
     return verdicts, starts
 
 
@@ -96,12 +99,12 @@ class _Lazy:
 
     def __init__(self, envelope: dict[str, Any]) -> None:
         self._envelope = envelope
-        self._context: Context | None = None
+        self.made: Context | None = None
 
     def get(self) -> Context:
-        if self._context is None:
-            self._context = make_context(event=self._envelope)
-        return self._context
+        if self.made is None:
+            self.made = make_context(event=self._envelope)
+        return self.made
 
 
 def _ask(rule: Rule, event: Event, context: _Lazy) -> tuple[str, str]:

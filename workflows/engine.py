@@ -67,7 +67,8 @@ def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
                 depth=start.depth,
                 due_at=now,
                 started_at=now,
-            )
+            ),
+            start.context,
         )
         for start in starts
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings
@@ -15,20 +15,17 @@ from workflows.publishing import load
 FAILURE: Final = "$failure"  # in `Run.steps`, beside the steps' outcomes; no step can have this id
 
 
-def scope(run: Run, **more: Any) -> Context:
-    """`event`, `steps` and `run`; `failure` ({step, error}) when the run is failing; and what a step brings along."""
-    return make_context(
-        event=run.input,
-        steps=run.steps,
-        run={
-            "uid": str(run.uid),
-            "version": run.version_id,
-            "started_at": run.started_at,
-            "links": links_of(run),
-        },
-        failure=run.steps.get(FAILURE, {}),
-        **more,
-    )
+def scope(run: Run, with_event: Context | None = None) -> Context:
+    """`event`, `steps` and `run`; and `failure` ({step, error}) when the run is failing.
+
+    `with_event` already has the event, and becomes the run's own.
+    """
+    context = with_event or make_context(event=run.input)
+    context.set("steps", run.steps)
+    links = links_of(run)
+    context.set("run", {"uid": str(run.uid), "version": run.version_id, "started_at": run.started_at, "links": links})
+    context.set("failure", run.steps.get(FAILURE, {}))
+    return context
 
 
 def links_of(run: Run) -> dict[str, str]:

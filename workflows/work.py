@@ -60,17 +60,18 @@ class Start:
     trigger: str = ""
     parent: UUID | None = None
     depth: int = 0
+    context: Context | None = None  # the input as `event`, where it was converted already; no two runs may share one
 
 
 class Work:
     """A run, the rows of its steps that are under way, and what was done for it in this transaction."""
 
     __slots__ = (
-        *("_lists", "_stale", "_touched", "abandoned", "changed", "children", "context", "going", "now"),
+        *("_lists", "_stale", "_touched", "_with_event", "abandoned", "changed", "children", "context", "going", "now"),
         *("plan", "postponed", "rows", "run", "stopped"),
     )
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, with_event: Context | None = None) -> None:
         self.run = run
         self.plan: Plan = _plan(run.version_id)
         self.rows: dict[Place, StepRun] = {}
@@ -83,6 +84,7 @@ class Work:
         self.stopped = False
         # Never before the time the run was claimed for: PostgreSQL's clock, which said that it has come, may be ahead.
         self.now = max(timezone.now(), run.due_at) if run.due_at else timezone.now()
+        self._with_event = with_event
         self._stale = False
         self._touched: list[Node] = []
         self._lists: dict[str, Sequence[Json]] = {}
@@ -99,7 +101,7 @@ class Work:
     def see(self, item: Place | None = None) -> Context:
         """What expressions and templates see; for an item of a loop also `item` and `index`."""
         if self.context is None:
-            self.context = scope(self.run)
+            self.context, self._with_event = scope(self.run, self._with_event), None
         elif self._stale:
             self.context.set("steps", self.run.steps)
         self._stale = False
