@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from typing import Final
 
 import orjson
 import structlog
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 
 log = structlog.get_logger(__name__)
 
 FLUSH_AFTER: Final = 1.0  # seconds
+IDLE: Final = 5.0  # seconds without a count after which the thread ends, and its database session with it
 
 _counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
 _lock = threading.Lock()
-_timer: threading.Timer | None = None
+_wanted = threading.Event()
+_thread: threading.Thread | None = None
 
 HELP = {
     "carillon_events_accepted_total": "Events stored, by source.",
@@ -38,13 +41,13 @@ HELP = {
 
 def count(name: str, n: int = 1, **labels: str) -> None:
     """Add `n` to a counter of `HELP`. Costs a dictionary update; a thread writes a second later."""
-    global _timer
+    global _thread
     with _lock:
         _counts[name, tuple(sorted(labels.items()))] += n
-        if _timer is None:
-            _timer = threading.Timer(FLUSH_AFTER, _flush_in_thread)
-            _timer.daemon = True
-            _timer.start()
+        if _thread is None:
+            _thread = threading.Thread(target=_serve, name="metrics", daemon=True)
+            _thread.start()
+    _wanted.set()
 
 
 def flush() -> None:
@@ -71,22 +74,29 @@ def flush() -> None:
         raise
 
 
-def _flush_in_thread() -> None:
-    global _timer
-    with _lock:
-        _timer = None
-    try:
-        flush()
-    except Exception as error:  # the database is away: the counts are kept for the next time
-        log.info("metrics not flushed", error=" ".join(str(error).split()))
-    finally:
-        connection.close()  # the thread's own
+def _serve() -> None:
+    """Flush every second as long as something is counted. One session: to open one costs more than to flush."""
+    global _thread
+    while True:
+        if not _wanted.wait(IDLE):
+            with _lock:
+                if not _counts:
+                    _thread = None
+                    break
+        time.sleep(FLUSH_AFTER)
+        _wanted.clear()
+        try:
+            close_old_connections()
+            flush()
+        except Exception as error:  # the database is away: the counts are kept for the next time
+            log.info("metrics not flushed", error=" ".join(str(error).split()))
+    connection.close()  # the thread's own
 
 
 def _forked() -> None:
-    """What the parent counted is the parent's, and its timer does not run in the child."""
-    global _lock, _timer
-    _lock, _timer = threading.Lock(), None
+    """What the parent counted is the parent's, and its thread does not run in the child."""
+    global _lock, _wanted, _thread
+    _lock, _wanted, _thread = threading.Lock(), threading.Event(), None
     _counts.clear()
 
 
