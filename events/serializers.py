@@ -65,7 +65,7 @@ CLOUD_EVENT: dict[str, Any] = {
         "id": {**_TEXT, "maxLength": 200},
         "source": {**_TEXT, "maxLength": 500, "description": "The API key's source, or below it."},
         "type": {**_TEXT, "maxLength": 200, "description": "The name of an event type."},
-        "datacontenttype": {"type": "string"},
+        "datacontenttype": {"type": "string", "nullable": True},
         "data_base64": {"type": "string", "format": "byte", "description": "Instead of data, when that is binary."},
         **_OPTIONAL,
     },
