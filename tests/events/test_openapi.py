@@ -117,6 +117,8 @@ def test_every_answer_is_a_documented_one(shop: Producer, operation: str, mode: 
         response = case.call(base_url=shop.url.partition("/api")[0], headers={"Authorization": f"Bearer {shop.key}"})
         if "needs more than 64 bits" in response.text:
             return  # nor of any number that it is not too long
+        if any(f"not '{day}" in response.text for day in ("0001-01-01", "9999-12-31")):
+            return  # nor of any time that it is not before the first year in UTC, or after the last
         # A batch of too many is refused by 413, which schemathesis does not take for a refusal.
         too_large = [negative_data_rejection] if response.status_code == 413 else []
         case.validate_response(response, excluded_checks=[*unused, *too_large])
