@@ -23,8 +23,9 @@ TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 test: $(READY)
 	@$(TESTS)
 
+# make bench ONLY=latency QUICK=1; python -m benchmarks --help has the sizes
 bench: $(READY)
-	@exec $(BIN)/python -m benchmarks.reference
+	@exec $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(EVENTS),--events $(EVENTS))
 
 # make chaos SECONDS=900 SEED=7 ONLY=Redis
 SECONDS ?= 900

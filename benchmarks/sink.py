@@ -30,8 +30,8 @@ async def hang(request: web.Request) -> web.Response:
 
 
 async def report(request: web.Request) -> web.Response:
-    """`{"distinct", "repeats"}`, with `?times=1` also when each order first came."""
-    told: dict[str, object] = {"distinct": len(seen), "repeats": seen.total() - len(seen)}
+    """`{"distinct", "total"}` of orders, with `?times=1` also when each first came."""
+    told: dict[str, object] = {"distinct": len(seen), "total": seen.total()}
     if "times" in request.query:
         told["first"] = first
     return web.json_response(told)

@@ -1,0 +1,53 @@
+"""What a long history costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from benchmarks.bench import Bench
+from benchmarks.databases import repeat, row
+from benchmarks.findings import PROCESSES, Findings, cpu_cells
+from benchmarks.load import Load, order
+from benchmarks.systems import wait_for
+
+
+async def measure(bench: Bench) -> Findings:
+    """Single posts with an empty database, and with a long history: half of its events matched and were done."""
+    found = Findings(["events before", "end to end/s", "CPU s per 1,000", *PROCESSES])
+    totals = []
+    for kept in (0, bench.sizes.kept):
+        async with bench.carillon(f"history_{kept}") as load:
+            if kept:
+                await _fill(bench, load, kept, found)
+            run = await load.median(bench.sizes.repeats, bench.sizes.events)
+            found.add(f"{kept:,}", f"{run.end_to_end:,.0f}", *cpu_cells(run.cpu))
+            totals.append(run.cpu_total)
+    found.figures["history.ratio"] = totals[1] / totals[0]
+    found.notes.append(f"With the history an event costs {totals[1] / totals[0]:.2f} times as much.")
+    return found
+
+
+async def _fill(bench: Bench, load: Load, kept: int, found: Findings) -> None:
+    """Have two real events done, one that matches and one that does not, and repeat them."""
+    url = bench.servers.postgres.url_of(load.system.database)
+    await load.send(2, make=_models)
+    pending = (
+        "SELECT EXISTS (SELECT FROM events_event WHERE due_at IS NOT NULL) OR EXISTS (SELECT FROM workflows_run"
+        " WHERE state <> 'succeeded') OR EXISTS (SELECT FROM notifications_delivery WHERE state <> 'delivered')"
+    )
+    await asyncio.to_thread(wait_for, lambda: not row(url, pending)[0], "the end of two events")
+    started = time.monotonic()
+    await asyncio.to_thread(repeat, url, ["model-0", "model-1"], kept, bench.say)
+    size, runs = row(
+        url, "SELECT pg_size_pretty(pg_database_size(current_database())), (SELECT count(*) FROM workflows_run)"
+    )
+    found.notes.append(
+        f"The history ({kept:,} events, {runs:,} runs with their steps, deliveries and attempts; {size}) was written "
+        f"in {time.monotonic() - started:.0f} s."
+    )
+
+
+def _models(number: int, _prefix: str) -> dict[str, object]:
+    made = order(number, "model")
+    return made if number == 0 else {**made, "data": {**made["data"], "amount": 50.5}}

@@ -1,0 +1,36 @@
+"""Whether memory grows."""
+
+from __future__ import annotations
+
+from benchmarks import usage
+from benchmarks.bench import Bench
+from benchmarks.findings import Findings
+
+BATCH = 100
+MIB = 2**20
+SERVERS = ("PostgreSQL", "Valkey")
+
+
+async def measure(bench: Bench) -> Findings:
+    """Memory that processes have for themselves, by the events since their start, in batches of 100."""
+    first, last = bench.sizes.marks
+    found = Findings(["", f"MiB at {first:,}", f"MiB at {last:,}", "growth", "the process that grew most"])
+    async with bench.carillon("memory") as load:
+        roots = usage.roots(load.system, load.servers)
+        await load.throughput(first, batch=BATCH)
+        before = usage.memory(roots)
+        await load.throughput(last - first, batch=BATCH)
+        after = usage.memory(roots)
+    for name in roots:
+        old, new = sum(before[name].values()), sum(after[name].values())
+        grown = _growth(old, new)
+        # PostgreSQL's sessions come and go with those who open them: what counts is the sum.
+        lasting = [] if name in SERVERS else before[name].keys() & after[name].keys()
+        worst = max([_growth(before[name][pid], after[name][pid]) for pid in lasting], default=grown)
+        found.add(name, f"{old / MIB:,.1f}", f"{new / MIB:,.1f}", f"{grown:+.1f} %", f"{worst:+.1f} %")
+        found.figures["memory.growth"] = max(worst, found.figures.get("memory.growth", worst))
+    return found
+
+
+def _growth(old: int, new: int) -> float:
+    return (new / old - 1) * 100

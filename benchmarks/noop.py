@@ -1,0 +1,13 @@
+"""A Celery application whose one task does nothing: what a message costs."""
+
+import os
+
+from celery import Celery
+
+app = Celery("noop", broker=os.environ.get("REDIS_URL"), fixups=[])  # this one is no Django project
+app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
+
+
+@app.task
+def nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,65 @@
+"""What the figures should be on two cores, and whether they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.findings import table
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound for one figure: `at_most` or `at_least`."""
+
+    says: str
+    figure: str
+    at_most: float | None = None
+    at_least: float | None = None
+    unit: str = ""
+
+    def verdict(self, value: float | None) -> str:
+        """`met`, `not met`, or `not measured`.
+
+        >>> Target("", "", at_most=1.8).verdict(1.8), Target("", "", at_least=5).verdict(4.9)
+        ('met', 'not met')
+        """
+        if value is None:
+            return "not measured"
+        well = (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
+        return "met" if well else "not met"
+
+    @property
+    def bound(self) -> str:
+        return (
+            f"at most {self.at_most:,g}{self.unit}"
+            if self.at_least is None
+            else f"at least {self.at_least:,g}{self.unit}"
+        )
+
+
+TARGETS = (
+    Target("CPU seconds per 1,000 events, single posts, everything recorded", "single.cpu", at_most=1.8),
+    Target("the same in batches of 100", "batches.cpu", at_most=0.7),
+    Target("ratio to the hand-rolled chain, same run, single posts", "ratio", at_least=5),
+    Target("end to end, single posts, events a second", "single.rate", at_least=900),
+    Target("end to end, batches of 100, events a second", "batches.rate", at_least=3000),
+    Target("p50 from POST to sink at 5 events a second", "latency.p50", at_most=10, unit=" ms"),
+    Target("p99 from POST to sink at 5 events a second", "latency.p99", at_most=30, unit=" ms"),
+    Target(
+        "healthy deliveries' p99 while 5 % of the traffic hangs for 30 s each", "hanging.p99", at_most=50, unit=" ms"
+    ),
+    Target("CPU with the long history against an empty database", "history.ratio", at_most=1.15),
+    Target("10,000 subscriptions over 50 types: the worker's CPU per event", "subscriptions.ms", at_most=3, unit=" ms"),
+    Target("growth of any process's memory between the marks", "memory.growth", at_most=5, unit=" %"),
+)
+
+
+def verdicts(figures: Mapping[str, float]) -> str:
+    """Every target with its figure, as a Markdown table."""
+    rows = []
+    for target in TARGETS:
+        value = figures.get(target.figure)
+        shown = "" if value is None else f"{value:,.2f}{target.unit}" if value < 100 else f"{value:,.0f}{target.unit}"
+        rows.append([target.says, target.bound, shown, target.verdict(value)])
+    return table(["figure on two cores", "target", "measured", ""], rows)
