@@ -168,9 +168,11 @@ class Servers:
     def chain(self) -> System:
         """The hand-rolled service: same server software, same worker processes."""
         port = free_port()
+        broker = f"{self.valkey.url.removesuffix('/0')}/1"
         environment = {
             "DATABASE_URL": self.postgres.create_database("chain"),
-            "REDIS_URL": f"{self.valkey.url.removesuffix('/0')}/1",
+            "REDIS_URL": broker,
+            "CELERY_BROKER_URL": broker,  # Celery prefers it to any setting
             "SINK_URL": self.sink_url,
             "API_KEY": "benchmark",
             "DJANGO_SETTINGS_MODULE": "benchmarks.chain.settings",

@@ -19,7 +19,7 @@ async def measure(bench: Bench) -> Findings:
     for kept in (0, bench.sizes.kept):
         async with bench.carillon(f"history_{kept}") as load:
             if kept:
-                await _fill(bench, load, kept, found)
+                await fill(bench, load, kept, found)
             run = await load.median(bench.sizes.repeats, bench.sizes.events)
             found.add(f"{kept:,}", f"{run.end_to_end:,.0f}", *cpu_cells(run.cpu))
             totals.append(run.cpu_total)
@@ -28,7 +28,7 @@ async def measure(bench: Bench) -> Findings:
     return found
 
 
-async def _fill(bench: Bench, load: Load, kept: int, found: Findings) -> None:
+async def fill(bench: Bench, load: Load, kept: int, found: Findings) -> None:
     """Have two real events done, one that matches and one that does not, and repeat them."""
     url = bench.servers.postgres.url_of(load.system.database)
     await load.send(2, make=_models)

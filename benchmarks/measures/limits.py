@@ -65,9 +65,8 @@ def _tell(found: Findings, title: str, n: int, took: float, used: usage.Usage) -
 def _tasks(found: Findings, servers: Servers, n: int) -> None:
     """Tasks that do nothing, published one by one, then done by two prefork processes."""
     broker = f"{servers.valkey.url.removesuffix('/0')}/2"
-    app.conf.update(broker_url=broker)
     here = {"publisher": os.getpid(), "Valkey": servers.valkey.pid}
-    _timed(found, "Celery, publishing a task that does nothing", n, here, lambda: _publish(n))
+    _timed(found, "Celery, publishing a task that does nothing", n, here, lambda: _publish(broker, n))
     words = [
         "-m",
         "celery",
@@ -85,7 +84,9 @@ def _tasks(found: Findings, servers: Servers, n: int) -> None:
         waiting = client.llen("celery")
         assert waiting == n, f"{waiting} of {n} tasks wait"
         worker = spawn(
-            [sys.executable, *words], log=servers.directory / "noop.log", env={**os.environ, "REDIS_URL": broker}
+            [sys.executable, *words],
+            log=servers.directory / "noop.log",
+            env={**os.environ, "CELERY_BROKER_URL": broker},
         )
         try:
             # Its start is not counted: the clock begins when it has begun.
@@ -105,9 +106,11 @@ def _tasks(found: Findings, servers: Servers, n: int) -> None:
             stop(worker, patience=5)
 
 
-def _publish(n: int) -> None:
-    for _ in range(n):
-        nothing.delay()
+def _publish(broker: str, n: int) -> None:
+    # By a connection of its own: whoever has CELERY_BROKER_URL set would publish there.
+    with app.connection_for_write(broker) as connection, app.amqp.Producer(connection) as producer:
+        for _ in range(n):
+            nothing.apply_async(producer=producer)
 
 
 def _insert(url: str, n: int, batch: int = 1) -> None:
