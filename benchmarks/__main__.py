@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import sys
 import tempfile
@@ -52,8 +53,8 @@ async def _measure(bench: Bench, names: Sequence[str], document: Path | None) ->
             write_section(document, name, f"{says}\n\n{found.text()}")
     minutes = (time.monotonic() - began) / 60
     machine = (
-        f"Python {platform.python_version()}, PostgreSQL {version}, every commit on disk; {bench.sizes.events:,} "
-        f"events a load, the median of {bench.sizes.repeats}; {minutes:.0f} minutes in all."
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}, every commit on "
+        f"disk; {bench.sizes.events:,} events a load, the median of {bench.sizes.repeats}; {minutes:.0f} minutes in all."
     )
     bench.say(f"\n{machine}\n\n{verdicts(figures)}")
     if document and len(names) == len(MEASURES):  # else it would tell of two runs as if they were one
