@@ -48,13 +48,14 @@ async def _measure(bench: Bench, names: Sequence[str], document: Path | None) ->
         says = (MEASURES[name].__doc__ or "").strip()
         found = await MEASURES[name](bench)
         figures |= found.figures
-        bench.say(f"\n== {name}: {says}  ({time.monotonic() - started:.0f} s)\n\n{found.text()}")
+        took = f"{bench.sizes.told}; {time.monotonic() - started:.0f} s in all."
+        bench.say(f"\n== {name}: {says}\n\n{found.text()}\n\n{took}")
         if document:
-            write_section(document, name, f"{says}\n\n{found.text()}")
+            write_section(document, name, f"{says} {took}\n\n{found.text()}")
     minutes = (time.monotonic() - began) / 60
     machine = (
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}, every commit on "
-        f"disk; {bench.sizes.events:,} events a load, the median of {bench.sizes.repeats}; {minutes:.0f} minutes in all."
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}, every commit on disk; "
+        f"{bench.sizes.told}; {minutes:.0f} minutes in all."
     )
     bench.say(f"\n{machine}\n\n{verdicts(figures)}")
     if document and len(names) == len(MEASURES):  # else it would tell of two runs as if they were one

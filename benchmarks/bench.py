@@ -22,6 +22,10 @@ class Sizes:
     kept: int = 2_000_000
     marks: tuple[int, int] = (50_000, 200_000)
 
+    @property
+    def told(self) -> str:
+        return f"{self.events:,} events a load (batches: up to four times as many), the median of {self.repeats}"
+
 
 FULL = Sizes()
 QUICK = Sizes(events=400, repeats=1, seconds=5, kept=10_000, marks=(1_000, 4_000))
