@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from benchmarks.bench import Bench
+from benchmarks.bench import WARM_UP, Bench
 from benchmarks.databases import repeat, row
 from benchmarks.findings import PROCESSES, Findings, cpu_cells
 from benchmarks.load import Load, order
@@ -20,6 +20,7 @@ async def measure(bench: Bench) -> Findings:
         async with bench.carillon(f"history_{kept}") as load:
             if kept:
                 await fill(bench, load, kept, found)
+                await load.throughput(min(WARM_UP, bench.sizes.events))  # what the filling drove out of the caches
             run = await load.median(bench.sizes.repeats, bench.sizes.events)
             found.add(f"{kept:,}", f"{run.end_to_end:,.0f}", *cpu_cells(run.cpu))
             totals.append(run.cpu_total)
