@@ -90,7 +90,7 @@ class EventsView(APIView):
                     )
             except AuthenticationFailed:
                 pass  # all that may authenticate are asked below
-            except Exception as error:
+            except Exception as error:  # whatever it is, REST framework's handler words the answer
                 self._refusal = error
         return super().dispatch(request, *args, **kwargs)
 
