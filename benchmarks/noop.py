@@ -2,7 +2,8 @@
 
 from celery import Celery
 
-app = Celery("noop", fixups=[])  # this one is no Django project
+# No Django project, and where it is imported beside one, not the app that its tasks belong to.
+app = Celery("noop", fixups=[], set_as_current=False)
 app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
 
 
