@@ -54,6 +54,7 @@ def waiting(client: redis.Redis) -> int:
 
 
 def test_many_rings_are_one_message_until_it_is_answered(client: redis.Redis) -> None:
+    before = bells("rung")  # what tests before this one rang may not have been written yet
     bell = Doorbell()
     for n in range(200):
         bell.ring(STAGE, by=f"note {n}")
@@ -65,7 +66,7 @@ def test_many_rings_are_one_message_until_it_is_answered(client: redis.Redis) ->
     answered(STAGE)
     bell.ring(STAGE)
     wait_until(lambda: waiting(client) == 2, what="a second message")
-    assert bells("rung") == 2
+    assert bells("rung") - before == 2
 
 
 def test_the_message_names_the_first_who_rang(client: redis.Redis) -> None:
