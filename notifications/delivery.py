@@ -233,6 +233,8 @@ def _record(done: Done) -> Record:
         receipt = done.receipt or Receipt()
         return replace(tried, outcome=Outcome.DELIVERED, status=receipt.status, response=_storable(receipt.response))
     tried = replace(tried, status=error.status, response=_storable(str(error)))
+    if not done.tried and not error.permanent:  # put back: it does not count as an attempt
+        return replace(tried, state=DeliveryState.PENDING)
     pause = None if error.permanent else _pause(done.job, error)
     if pause is not None:
         return replace(tried, state=DeliveryState.PENDING, outcome=Outcome.RETRY, delay=pause.total_seconds())

@@ -38,6 +38,9 @@ class Sender(Pump[Job, Done]):
     def claim(self, free: int) -> Claimed[Job, Done]:
         return delivery.claim(free, self._room)
 
+    def put_back(self, job: Job) -> Done:
+        return Done(job, error=SendError("not begun in time", hold=False), tried=False)
+
     def record(self, dones: Sequence[Done]) -> float | None:
         return delivery.record(dones)
 

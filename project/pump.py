@@ -31,6 +31,7 @@ FLUSH_AT: Final = 100  # outcomes that wait for nobody
 PAUSE: Final = 0.5  # seconds between two tries when PostgreSQL is away
 PATIENCE: Final = 8.0  # seconds that the end of the process waits for attempts under way
 IDLE: Final = 5.0  # seconds after which the database connection is checked before it is used
+BEGIN_WITHIN: Final = 5.0  # seconds from the claim, which began the lease, until an attempt has to begin
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -86,6 +87,10 @@ class Pump(ABC, Generic[Job, Done]):
     @abstractmethod
     async def perform(self, job: Job, transport: Transport) -> Done:
         """One attempt, whatever becomes of it: raises nothing, also when it is cancelled. In the loop."""
+
+    @abstractmethod
+    def put_back(self, job: Job) -> Done:
+        """What to record of a job that was claimed too long ago to be begun: it comes due again."""
 
     @abstractmethod
     def record(self, dones: Sequence[Done]) -> float | None:
@@ -218,6 +223,7 @@ class Pump(ABC, Generic[Job, Done]):
             free = self.slots - self.under_way.total()
         if self._wake_at is not None and self._wake_at <= time.monotonic():
             self._wake_at = None  # that is now
+        begin_by = time.monotonic() + BEGIN_WITHIN
         claimed = self.claim(free) if free > 0 else Claimed[Job, Done](more=True)
         self._more = claimed.more
         self._wake_in(claimed.again_in)
@@ -227,7 +233,7 @@ class Pump(ABC, Generic[Job, Done]):
             self._claimed += len(claimed.jobs) + len(claimed.over)
             self._answered = asked
             self._changed.notify_all()
-        self._world.do([self._attempt(job) for job in claimed.jobs])
+        self._world.do([self._attempt(job, begin_by) for job in claimed.jobs])
 
     def _recover(self, error: Exception) -> None:
         if isinstance(error, DatabaseError | InterfaceError):
@@ -243,8 +249,10 @@ class Pump(ABC, Generic[Job, Done]):
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
-    async def _attempt(self, job: Job) -> None:
-        done = await self.perform(job, self._world.transport)
+    async def _attempt(self, job: Job, begin_by: float) -> None:
+        # After a standstill the lease may be over and the work another's: what was not begun is not begun any more.
+        late = time.monotonic() > begin_by
+        done = self.put_back(job) if late else await self.perform(job, self._world.transport)
         with self._changed:
             self.under_way[self.lane(job)] -= 1
             self._add_done([done])

@@ -40,6 +40,9 @@ class Performer(Pump[Job, Done]):
         rooms = {side: room(self.slots, busy, side) for side in busy}
         return performing.claim(Lane.NETWORK, free, rooms=rooms, room=room(self.slots, busy))
 
+    def put_back(self, job: Job) -> Done:
+        return performing.broken_off(job)
+
     def record(self, dones: Sequence[Done]) -> float | None:
         return performing.record(dones)
 

@@ -111,7 +111,7 @@ def failed(job: Job, error: BaseException) -> Done:
 
 
 def broken_off(job: Job) -> Done:
-    """The process had to stop. That is nobody's fault: it is tried again at once, whatever the policy says."""
+    """The process had to stop or stood still, and nobody is to blame: tried again at once, whatever the policy says."""
     return _done(job, StepState.PENDING, error="broken off because the process was stopped")
 
 

@@ -26,6 +26,7 @@ from events.models import ApiKey, Event, EventType, Source, Subscription
 from examples.ops.models import Order
 from notifications.delivery import LEASE_MARGIN
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
+from project.pump import BEGIN_WITHIN
 from project.scopes import Scope
 from tests.live import Live, wait_until
 from tests.sinks import HttpSink, SmtpSink
@@ -39,7 +40,6 @@ CALL: Final = "/call"  # where the workflow's own request goes
 PATHS: Final = {"channel:hook": HOOK, "channel:other": OTHER}
 OTHER_AT_ONCE: Final = 8
 WEBHOOK_TIMEOUT: Final = 5
-LATEST_START: Final = 5  # seconds that an attempt may begin after its claim, on a machine with too much to do
 FILTERED: Final = 50.0  # an amount that no workflow hears of
 
 WORKFLOW: Final = """
@@ -203,7 +203,7 @@ def _strangers(facts: Facts) -> Mapping[str, int]:
 
 def _hurried(facts: Facts) -> Mapping[str, int]:
     # An attempt after one that was delivered is right only where that one's lease had run out before it was recorded.
-    lease = WEBHOOK_TIMEOUT + LEASE_MARGIN - LATEST_START
+    lease = WEBHOOK_TIMEOUT + LEASE_MARGIN - BEGIN_WITHIN
     rows = Attempt.objects.filter(delivery__attempts__gt=1).order_by("delivery", "number")
     found = Counter[str]()
     for before, after in pairwise(rows.values_list("delivery_id", "outcome", "at")):

@@ -195,6 +195,28 @@ def test_who_lost_the_lease_cannot_overwrite_its_successor(webhook: MakeChannel)
     assert attempts(made[0]) == [(1, "failed", None), (2, "delivered", 200)]
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_was_claimed_before_a_standstill_is_not_sent_after_it(
+    webhook: MakeChannel, http_sink: HttpSink, start_sender: MakeSender, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    monkeypatch.setattr("project.pump.BEGIN_WITHIN", 0.3)
+    webhook("ops")
+    sender = start_sender()
+    sender.drain()
+    sender._world._loop.call_soon_threadsafe(time.sleep, 1)  # type: ignore[union-attr]
+    made = tell("channel:ops")
+    assert sender.drain() == {"claimed": 1}
+    if taken:  # by another, when the lease is over
+        make_due(made)
+        (successor,) = claim(10, all_room).jobs
+        record([Done(successor, Receipt(200))])
+    (row,) = settled(made)
+    time.sleep(1)
+    assert attempts(row) == [(row.attempts, "delivered", 200)]
+    assert row.attempts == (2 if taken else 1), "what was not begun is no attempt"
+    assert len(http_sink.to("/ops")) == (0 if taken else 1)
+
+
 def test_a_lease_that_ran_out_on_the_last_attempt_fails_the_delivery(webhook: MakeChannel) -> None:
     webhook("ops", retry_schedule=["0s", "0s"])
     made = tell("channel:ops")
