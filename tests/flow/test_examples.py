@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 import yaml
@@ -14,13 +15,14 @@ from events.models import ApiKey, Source
 from notifications.models import Channel
 from project.scopes import Scope
 from tests.live import Live, wait_until
-from tests.sinks import SmtpSink
+from tests.sinks import Answer, HttpSink, SmtpSink
+from tests.workflows.outside import billing
 from tests.workflows.runs import move_back
 from workflows.models import Record, Run
 
 pytestmark = pytest.mark.flow
 
-DIRECTORY = Path("examples/workflows")
+EXAMPLES = Path("examples")
 
 
 class Stack:
@@ -28,7 +30,12 @@ class Stack:
 
     def __init__(self, live: Live, mails: SmtpSink) -> None:
         self.live, self.mails = live, mails
-        live.environment.update(EMAIL_URL=mails.url, INBOX_SLACK_URL="http://127.0.0.1:1/nobody")
+        live.environment.update(
+            EMAIL_URL=mails.url,
+            INBOX_SLACK_URL="http://127.0.0.1:1/nobody",
+            WORKFLOW_TASKS="billing.*",
+            WORKFLOW_DATABASES=f"warehouse={live.postgres.url_of('warehouse')}",
+        )
         live.manage("apply", "examples")
         Channel.objects.update(retry_schedule=["0s"])
         _, self.key = ApiKey.issue(Source.objects.get(name="local"), "tests", [Scope.EVENTS_WRITE, Scope.EVENTS_READ])
@@ -72,7 +79,15 @@ def mail() -> Any:
 
 
 @pytest.fixture(scope="module")
-def stack(shared_live: Live, mail: SmtpSink) -> Stack:
+def warehouse(shared_live: Live) -> Any:
+    with psycopg.connect(shared_live.postgres.create_database("warehouse")) as connection:
+        connection.execute(Path("examples/warehouse/warehouse.sql").read_text())
+    yield
+    shared_live.postgres.drop_database("warehouse")
+
+
+@pytest.fixture(scope="module")
+def stack(shared_live: Live, mail: SmtpSink, warehouse: None) -> Stack:
     return Stack(shared_live, mail)
 
 
@@ -157,7 +172,51 @@ def test_runs_that_a_run_starts(stack: Stack) -> None:
     assert Run.objects.filter(parent=run.pk, state="succeeded").count() == 2
 
 
-@pytest.mark.parametrize("path", sorted(DIRECTORY.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_request(stack: Stack, http_sink: HttpSink) -> None:
+    http_sink.answers["/well"] = [
+        Answer(503),
+        Answer(body=b'{"version": "2.4.0"}', headers={"Content-Type": "application/json"}),
+    ]
+    http_sink.answers["/broken"] = [Answer(401)]
+    well, gone = stack.send(
+        "probe.requested",
+        {"site": "docs", "url": http_sink.url("/well")},
+        {"site": "shop", "url": http_sink.url("/broken")},
+    )
+    stack.ends(well)
+    assert record("probes", "docs") == {"status": 200, "says": {"version": "2.4.0"}}
+    first, second = http_sink.to("/well")
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    stack.ends(gone)
+    assert "401" in record("probes", "shop")["error"]
+
+
+def test_a_task_of_another_application(stack: Stack) -> None:
+    stack.live.manage("apply", "examples/billing/billing.yaml.example")
+    due = {"invoice": "I-7", "customer": "ada", "amount": 12.5}
+    paid, unpaid = stack.send("invoice.due", due, {**due, "invoice": "I-8", "amount": -1})
+    with billing(stack.live):
+        stack.ends(paid)
+        assert record("invoices", "I-7") == {"state": "paid", "amount": 12.5}
+        stack.ends(unpaid, "failed")
+    assert record("invoices", "I-8")["why"].startswith("charge: billing.charge failed")
+
+
+def test_another_database(stack: Stack) -> None:
+    stack.live.manage("apply", "examples/warehouse/warehouse.yaml.example")
+    sale = {"order_id": "A-1", "amount": 120.5, "customer": "ada", "skus": ["bell", "rope"]}
+    first, second = stack.send("sale.closed", sale, {**sale, "order_id": "A-2"})
+    stack.ends(first)
+    stack.ends(second)
+    with psycopg.connect(stack.live.postgres.url_of("warehouse")) as connection:
+        assert connection.execute("SELECT order_id FROM orders ORDER BY 1").fetchall() == [("A-1",), ("A-2",)]
+        assert connection.execute("SELECT sku, n FROM stock ORDER BY 1").fetchall() == [("bell", 8), ("rope", 8)]
+        assert connection.execute("SELECT orders, amount FROM daily").fetchall() == [(2, 241)]
+
+
+@pytest.mark.parametrize(
+    "path", [*EXAMPLES.glob("workflows/*.yaml"), *EXAMPLES.glob("*/*.yaml.example")], ids=lambda path: path.stem
+)
 def test_every_example_is_run_by_a_test(path: Path) -> None:
     tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     types = [each["name"] for each in yaml.safe_load_all(path.read_text()) if each["kind"] == "EventType"]

@@ -1,9 +1,18 @@
-"""Runs that have come to an outside step: the engine has handed it over, and it is due for a performer."""
+"""Runs that have come to an outside step: the engine has handed it over, and it is due for a performer.
+
+And a worker of another application, for `task.call`.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from project.children import kill, spawn
+from tests.live import Live
 from tests.workflows.foreign import actions as foreign  # noqa: F401  registers them
 from tests.workflows.runs import drain, start
 from workflows import work
@@ -25,3 +34,18 @@ def due_steps(action: str, with_: dict[str, Any], events: list[dict[str, Any]], 
     drain()
     rows = {row.run_id: row for row in StepRun.objects.filter(run__in=runs)}
     return [rows[run.pk] for run in runs]
+
+
+@contextmanager
+def billing(live: Live) -> Iterator[None]:
+    """A worker of the foreign application, without one variable of Carillon's."""
+    command = [sys.executable, "-m", "celery", "-A", "tests.workflows.stranger.billing:app", "worker"]
+    command += ["-P", "solo", "-Q", "billing", "--without-gossip", "--without-mingle", "-n", "billing@%h"]
+    ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    # Celery refuses pickle to root, as which some machines run tests.
+    ours |= {"BROKER": live.valkey.url, "C_FORCE_ROOT": "1"}
+    child = spawn(command, log=live.log("billing"), env=ours)
+    try:
+        yield
+    finally:
+        kill(child)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from project.children import kill, spawn
 from tests.live import Live, wait_until
-from tests.workflows.outside import due_step
+from tests.workflows.outside import billing, due_step
 from tests.workflows.runs import drain, outcome, time_passes
 from workflows import answers, code
 from workflows.actions.task import objection
@@ -57,21 +52,6 @@ def test_an_answer_that_does_not_come_in_time_fails_the_step() -> None:
     run.refresh_from_db()
     assert (run.state, run.error) == ("failed", "it: billing.charge has not answered within 2h")
     assert not answers.answer(step.pk, Answer(output="late"))
-
-
-@contextmanager
-def billing(live: Live) -> Iterator[None]:
-    """A worker of the foreign application, without one variable of Carillon's."""
-    command = [sys.executable, "-m", "celery", "-A", "tests.workflows.stranger.billing:app", "worker"]
-    command += ["-P", "solo", "-Q", "billing", "--without-gossip", "--without-mingle", "-n", "billing@%h"]
-    ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    # Celery refuses pickle to root, as which some machines run tests.
-    ours |= {"BROKER": live.valkey.url, "C_FORCE_ROOT": "1"}
-    child = spawn(command, log=live.log("billing"), env=ours)
-    try:
-        yield
-    finally:
-        kill(child)
 
 
 def call(**with_: Any) -> StepRun:
