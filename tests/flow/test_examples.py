@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,19 +13,23 @@ import psycopg
 import pytest
 import requests
 import yaml
+from django.utils import timezone
 
 from events.models import ApiKey, Source
+from examples.ops.models import Order
 from notifications.models import Channel
 from project.scopes import Scope
 from tests.live import Live, wait_until
 from tests.sinks import Answer, HttpSink, SmtpSink
 from tests.workflows.outside import billing
 from tests.workflows.runs import move_back
+from workflows.actions import actions
 from workflows.models import Record, Run
 
 pytestmark = pytest.mark.flow
 
 EXAMPLES = Path("examples")
+FILES = sorted([*EXAMPLES.glob("workflows/*.yaml"), *EXAMPLES.glob("*/*.yaml.example")])
 
 
 class Stack:
@@ -164,6 +171,30 @@ def test_one_after_the_other(stack: Stack) -> None:
     assert record("deployed", "shop") == "8"
 
 
+def test_one_that_is_too_many_is_skipped(stack: Stack) -> None:
+    until = (timezone.now() + timedelta(hours=2)).isoformat()
+    held, second = stack.send(
+        "order.reserved", *[{"order_id": "R-1", "net": 100.0, "customer": "", "until": until}] * 2
+    )
+    stack.waits(held)
+    assert str(Order.objects.get(order_id="R-1").amount) == "119.00"
+    stack.ends(second, "cancelled")
+    move_back(7201)
+    stack.ends(held)
+    assert not Order.objects.filter(order_id="R-1").exists()
+
+
+def test_one_that_is_too_many_replaces_the_other(stack: Stack) -> None:
+    newer = {"order_id": "C-1", "amount": 99.5, "at": "2026-11-24T12:00:00Z"}
+    first, second = stack.send("order.corrected", newer, {**newer, "amount": 90.0, "at": "2026-11-24T11:00:00Z"})
+    stack.ends(first, "cancelled")
+    stack.waits(second)
+    assert Order.objects.get(order_id="C-1").amount == Decimal("99.5")
+    assert Run.objects.get(pk=second.pk).steps["keep"]["output"]["changed"] is False
+    move_back(301)
+    stack.ends(second)
+
+
 def test_runs_that_a_run_starts(stack: Stack) -> None:
     (run,) = stack.send("customer.left", {"customer": "ada", "shops": ["north", "south"]})
     stack.ends(run)
@@ -214,12 +245,23 @@ def test_another_database(stack: Stack) -> None:
         assert connection.execute("SELECT orders, amount FROM daily").fetchall() == [(2, 241)]
 
 
-@pytest.mark.parametrize(
-    "path", [*EXAMPLES.glob("workflows/*.yaml"), *EXAMPLES.glob("*/*.yaml.example")], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_example_is_run_by_a_test(path: Path) -> None:
     tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     types = [each["name"] for each in yaml.safe_load_all(path.read_text()) if each["kind"] == "EventType"]
     assert types
     for name in types:
         assert f'"{name}"' in tests
+
+
+def test_every_action_has_an_example() -> None:
+    documents = [doc for path in [*FILES, *EXAMPLES.glob("*.yaml")] for doc in yaml.safe_load_all(path.read_text())]
+    used = {step["action"] for doc in documents if doc["kind"] == "Workflow" for step in _steps(doc)}
+    assert {name for name, kind in actions.items() if kind.__module__.startswith("workflows.actions.")} <= used
+
+
+def _steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for step in [*workflow["steps"], *workflow.get("on_failure", [])]:
+        yield step
+        if "undo" in step:
+            yield step["undo"]
