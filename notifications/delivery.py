@@ -48,12 +48,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a job: a receipt or an error. `tried` is False where no attempt was made."""
+    """What became of a job: a receipt or an error. `tried` is False where no attempt was made.
+
+    `broken_off`: the attempt was ended from here, and is not held against the delivery.
+    """
 
     job: Job
     receipt: Receipt | None = None
     error: SendError | None = None
     tried: bool = True
+    broken_off: bool = False
     started: float = field(default_factory=time.monotonic)
     ended: float = field(default_factory=time.monotonic)
 
@@ -233,8 +237,10 @@ def _record(done: Done) -> Record:
         receipt = done.receipt or Receipt()
         return replace(tried, outcome=Outcome.DELIVERED, status=receipt.status, response=_storable(receipt.response))
     tried = replace(tried, status=error.status, response=_storable(str(error)))
-    if not done.tried and not error.permanent:  # put back: it does not count as an attempt
+    if not done.tried and not error.permanent:  # put back
         return replace(tried, state=DeliveryState.PENDING)
+    if done.broken_off:
+        return replace(tried, state=DeliveryState.PENDING, outcome=Outcome.RETRY, forgive=1)
     pause = None if error.permanent else _pause(done.job, error)
     if pause is not None:
         return replace(tried, state=DeliveryState.PENDING, outcome=Outcome.RETRY, delay=pause.total_seconds())

@@ -56,6 +56,7 @@ class Record:
     reason: str = ""
     delay: float = 0.0  # seconds until the next attempt, for a delivery that stays pending
     tried: bool = True
+    forgive: int = 0  # attempts that no longer count
     outcome: str = ""
     status: int | None = None
     response: str = ""
@@ -228,11 +229,13 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
                 """
                 WITH record AS MATERIALIZED (
                     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r(uid uuid, attempt int, state text, reason text,
-                        delay float8, tried bool, outcome text, status int, response text, ms int, age float8)
+                        delay float8, tried bool, forgive int, outcome text, status int, response text, ms int,
+                        age float8)
                 ), moved AS (
                     UPDATE notifications_delivery AS delivery
                     SET state = record.state, reason = record.reason, leased = false,
                         attempts = CASE WHEN tried THEN attempts ELSE attempts - 1 END,
+                        forgiven = forgiven + forgive,
                         due_at = CASE WHEN record.state = 'pending'
                             THEN now() + make_interval(secs => record.delay) END,
                         finished_at = CASE WHEN record.state <> 'pending' THEN now() END

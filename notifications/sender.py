@@ -57,6 +57,7 @@ class Sender(Pump[Job, Done]):
             error = SendError(f"no answer within {job.channel.timeout:g} s")
         except asyncio.CancelledError:
             error = SendError("broken off because the sender was stopped", hold=False)
+            return Done(job, error=error, broken_off=True, started=started)
         except Exception as mistake:  # a channel type is foreign code; what it raises is an outcome
             log.exception("channel type failed", channel=job.channel.name, delivery=str(job.leased.uid))
             error = SendError(f"{type(mistake).__name__}: {mistake}")

@@ -468,11 +468,11 @@ def test_stopping_finishes_what_is_under_way_and_begins_nothing(
     assert not Delivery.objects.filter(leased=True).exists()
 
 
-def test_stopping_breaks_off_what_hangs_and_records_it(
+def test_stopping_breaks_off_what_hangs_and_records_it_and_that_is_held_against_nobody(
     webhook: MakeChannel, http_sink: HttpSink, start_sender: MakeSender
 ) -> None:
-    webhook("ops")
-    http_sink.answers["/ops"] = [Answer(delay=3)]
+    webhook("ops", retry_schedule=["0s"])
+    http_sink.answers["/ops"] = [Answer(delay=3), Answer()]
     (made,) = tell("channel:ops")
     sender = start_sender()
     sender.drain()
@@ -481,3 +481,6 @@ def test_stopping_breaks_off_what_hangs_and_records_it(
     assert made.tries.get().response == "broken off because the sender was stopped"
     made.refresh_from_db()
     assert (made.state, made.leased) == (DeliveryState.PENDING, False)
+    start_sender().drain()
+    (row,) = settled([made])
+    assert (row.state, row.attempts, row.forgiven) == (DeliveryState.DELIVERED, 2, 1), "though one attempt is allowed"

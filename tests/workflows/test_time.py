@@ -90,6 +90,20 @@ def test_a_throttle_lets_pass_no_more_than_its_limit_in_any_span() -> None:
     assert kept() == ["a0", "a1", "b", "a2", "a3", "a4", "a5"]
 
 
+def test_turns_that_were_missed_in_a_standstill_are_not_taken_all_at_once() -> None:
+    w = workflow("  - {id: gently, action: throttle, with: {limit: 2, per: 1m}}\n" + KEEP)
+    start(w, *({"name": f"a{n}"} for n in range(9)))
+    drain()
+    assert kept() == ["a0", "a1"]
+    time_passes(3600)
+    assert kept() == ["a0", "a1", "a2", "a3"]
+    time_passes(61)
+    assert kept() == [f"a{n}" for n in range(6)]
+    time_passes(61)
+    time_passes(61)
+    assert kept() == [f"a{n}" for n in range(9)]
+
+
 def test_of_a_row_of_runs_only_the_last_goes_on() -> None:
     w = workflow("  - {id: settle, action: debounce, with: {quiet: 10m}}\n" + KEEP)
     runs = start(w, {"name": "a"}, {"name": "b"})
