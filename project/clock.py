@@ -65,6 +65,7 @@ class Clock:
             again_at = time.monotonic() + AUDIT_EVERY
             try:
                 close_old_connections()
+                minutes.forget()
                 ledger.keep(stop=self.stop.is_set)
             except DatabaseError as error:
                 log.warning("ledger not kept", error=str(error).strip())
@@ -77,7 +78,7 @@ class Clock:
         Heartbeat.beat("clock", deaf=self._deaf_since is not None)
         Heartbeat.objects.filter(at__lt=Now() - FORGOTTEN_AFTER).delete()
         for stage in stages.values():
-            if stage.rows().due().exists():
+            if stage.rows().any_due():
                 self._ring(stage.name)
         if self._deaf_since is not None and time.monotonic() - self._deaf_since > settings.CLOCK_DRAINS_AFTER:
             self._drain()
