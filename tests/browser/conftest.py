@@ -28,7 +28,7 @@ class Admin:
         self.page.fill("[name=username]", name)
         self.page.fill("[name=password]", password)
         self.page.click("text=Log in")
-        expect(self.page.get_by_text("Last events")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="Last events")).to_be_visible()
 
     def write(self, field: str, text: str) -> None:
         """Type into the code editor of this field, in place of what it holds."""

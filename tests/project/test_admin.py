@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -21,7 +20,6 @@ from examples.ops.models import Incident, Order
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
 from project.scopes import Scope
 from project.secrets import MASK
-from project.stage import stages
 from workflows.models import Record, Run, RunState, StepRun, StepState, Workflow
 from workflows.publishing import publish
 
@@ -267,18 +265,6 @@ class TestTrace:
             ({"type": "other"}, 0),
         ):
             assert len(admin_client.get(list_of(Event), given).context["cl"].result_list) == found
-
-
-def test_the_overview_shows_what_waits_and_what_failed(
-    admin_client: Client,
-    everything: Rows,
-    django_assert_max_num_queries: Callable[..., Any],
-) -> None:
-    Channel.objects.update(hold_until=timezone.now() + timedelta(hours=1), hold_reason="503 again and again")
-    with django_assert_max_num_queries(8 + 2 * len(stages)):
-        told = admin_client.get(reverse("admin:index")).content.decode()
-    for word in ("Events to route", "503 again and again", "step tell: no channel", "refused", "order.paid"):
-        assert word in told
 
 
 class TestChannel:
