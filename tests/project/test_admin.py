@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
-from django.db import models
+from django.db import models, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -50,7 +50,8 @@ def everything() -> Rows:
     source = Source.objects.create(name="shop", secret="a-long-secret-of-the-shop")
     key, _ = ApiKey.issue(source, "tests", [Scope.EVENTS_WRITE])
     kind = EventType.objects.create(name="order.paid", example={"amount": 1})
-    kind.add_schema(ORDER)
+    with transaction.atomic():  # for tests that run outside of one
+        kind.add_schema(ORDER)
     version, _ = publish(WORKFLOW)
     subscription = Subscription.objects.create(
         name="paid-orders", types=["order.paid"], filter="event.data.amount > 1.0", workflow=version.workflow
