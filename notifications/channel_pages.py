@@ -237,6 +237,7 @@ class ChannelPages(Configuration):
                 refused = str(error)
             else:
                 self.log_change(request, channel, "Made a new secret.")
+                channel.refresh_from_db()
         again = rotation.rotating(channel)
         title = f"A new secret for {channel}"
         return self._page(request, channel, "rotate", title, secret=secret, refused=refused, again=again)

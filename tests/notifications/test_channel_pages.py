@@ -215,6 +215,7 @@ class TestASecret:
         channel.refresh_from_db()
         new = channel.settings["secret"]
         assert new in shown
+        assert "signed with both" in shown
         assert SECRET not in shown
         change = admin_client.get(page(channel)).content.decode()
         assert new not in change
