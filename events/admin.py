@@ -30,6 +30,7 @@ from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Sched
 from events.scheduling import fire_now
 from events.schemas import SchemaError, Validator
 from events.trace import trace
+from events.welcome import start
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.api import Problem
 from project.editor import CodeField, JSONCodeField
@@ -150,7 +151,8 @@ class SourceAdmin(Configuration):
     @action(description="Issue an API key", icon="key", url_path="issue-key", permissions=["change"])
     def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
         source = only(self, request, object_id).get()
-        form = IssueKeyForm(request.POST or None)
+        page = reverse("admin:events_source_change", args=[source.pk])
+        form = IssueKeyForm(request.POST or None, initial=request.GET.dict())
         key = None
         if form.is_valid():
             days = form.cleaned_data["days"]
@@ -165,7 +167,8 @@ class SourceAdmin(Configuration):
             "original": source,
             "form": form,
             "key": key,
-            "events_url": request.build_absolute_uri(reverse("events")),
+            "welcome": start(request),
+            "back": reverse("start") if request.GET.get("then") == "start" else page,
         }
         return TemplateResponse(request, "admin/events/source/issue_key.html", context)
 

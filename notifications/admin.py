@@ -14,15 +14,16 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from notifications import delivery, story
+from notifications.channel_pages import ChannelPages
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType
+from notifications.health import word
 from notifications.models import Channel, Delivery, DeliveryState, Recipient, Template
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, only
 from project.doorbell import ring
@@ -82,15 +83,21 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
 
 @admin.register(Channel)
-class ChannelAdmin(Configuration):
+class ChannelAdmin(ChannelPages):
     list_display = ("name", "type", "health", "default", "rate_limit", "fallback", "description")
     list_filter = ("type", "enabled")
     list_select_related = ("fallback",)
     search_fields = ("name", "description")
-    readonly_fields = ("type", "shown_settings", "health", "hold_until", "hold_reason", "failing_since", "next_at")
+    readonly_fields = ("type", "shown_settings")
     formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
     actions = ("disable_selected", "enable_selected", "clear_selected")
-    actions_detail = ("disable", "enable", "clear_hold")
+    actions_detail = (
+        "test",
+        "pause",
+        "resume",
+        "clear_hold",
+        {"title": "More", "icon": "more_vert", "items": ["recover", "rotate", "forget_secret", "enable", "disable"]},
+    )
     empty_message = "A channel is a way to reach people: mail, chat, a webhook."
 
     # --- the form -------------------------------------------------------------------------------------------------
@@ -119,7 +126,7 @@ class ChannelAdmin(Configuration):
         names = [PREFIX + name for name in channel_types[kind].model_fields] if kind in channel_types else ["settings"]
         if obj is not None and not self.has_change_permission(request, obj):
             names = ["shown_settings"]
-        found = [
+        return [
             (None, {"fields": ("name", "description", "type", "enabled", "default")}),
             (
                 "Settings",
@@ -127,9 +134,6 @@ class ChannelAdmin(Configuration):
             ),
             ("Sending", {"fields": ("rate_limit", "max_in_flight", "timeout", "retry_schedule", "fallback")}),
         ]
-        if obj is not None:
-            found.append(("Health", {"fields": ("health", "hold_until", "hold_reason", "failing_since", "next_at")}))
-        return found
 
     def _type(self, request: HttpRequest, obj: Channel | None) -> str:
         return obj.type if obj else request.GET.get("type", "")
@@ -145,11 +149,15 @@ class ChannelAdmin(Configuration):
 
     @display(description="health", label=COLOURS)
     def health(self, channel: Channel) -> str:
-        if not channel.enabled:
-            return "disabled"
-        if channel.hold_until and channel.hold_until > timezone.now():
-            return "on hold"
-        return "failing" if channel.failing_since else "healthy"
+        return word(channel)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        channel = self.get_object(request, unquote(object_id))
+        if channel is not None and self.has_view_permission(request, channel):
+            extra_context = {**self.tell(request, channel), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, extra_context)
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request)
@@ -168,11 +176,11 @@ class ChannelAdmin(Configuration):
 
     @action(
         description="Disable",
-        icon="pause",
+        icon="block",
         permissions=["operate"],
         dialog=confirm(
             "Disable this channel?",
-            "What is due for it fails at once, saying so, or goes to the fallback. It can be retried later.",
+            "What is due for it fails at once, saying so, or goes to the fallback. To have it wait instead, pause it.",
             "Disable",
         ),
     )
@@ -182,10 +190,10 @@ class ChannelAdmin(Configuration):
 
     @action(
         description="Enable",
-        icon="play_arrow",
+        icon="check_circle",
         permissions=["operate"],
         dialog=confirm(
-            "Enable this channel?", "It sends again. What failed meanwhile can be retried in Deliveries.", "Enable"
+            "Enable this channel?", "It sends again. What failed meanwhile can be sent again by Recover.", "Enable"
         ),
     )
     def enable(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
@@ -208,6 +216,7 @@ class ChannelAdmin(Configuration):
         if channel is None:
             return []
         useless = {
+            *self.useless(channel),
             "enable" if channel.enabled else "disable",
             *(["clear_hold"] if channel.hold_until is None and channel.failing_since is None else []),
         }

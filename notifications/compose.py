@@ -27,6 +27,7 @@ from project.identifiers import new_uid
 from project.names import MOST_SHOWN, unknown
 
 DEDUPE_WINDOW: Final = timedelta(hours=1)
+TEST: Final = "carillon.test"  # what webhooks see as the type of a message that only tests their channel
 PRIORITIES: Final = frozenset(Priority.values)  # made once: Django makes the list anew whenever it is asked
 
 
@@ -110,6 +111,21 @@ def compose_stand_ins(failed: Sequence[UUID]) -> int:
             draft.instead_of = row.uid
             drafts.append(draft)
     return len(Delivery.objects.add(drafts))
+
+
+def compose_test(channel: LiveChannel, to: str, by: str) -> Delivery:
+    """Make a delivery that only tests the channel, due at once; "" is where the channel itself leads.
+
+    Ring `notifications.deliver` afterwards. A disabled channel gives a skipped one, with the reason.
+    """
+    said = f"{by} wanted to see whether the channel {channel.name} works. It does."
+    message = {"type": TEST, "subject": "A test of Carillon", "text": said, "data": {"channel": channel.name, "by": by}}
+    target = Target(channel, to, refused=channel.problem)
+    request = Request(None, (), priority=Priority.CRITICAL)
+    draft = _draft(request, target, timezone.now(), lambda _: message)
+    draft.due_at = None
+    Delivery.objects.add([draft])
+    return draft
 
 
 def objection(target: str, channel: str | None = None) -> str:

@@ -37,6 +37,9 @@ def _examined(row: Channel) -> Finding:
         )
     if not row.enabled:
         return Finding(name, note="disabled")
+    if row.paused_at:
+        told = f" {row.pause_reason}," if row.pause_reason else ""
+        return Finding(name, note=f"paused{told} since {row.paused_at:%Y-%m-%d %H:%M} UTC; what is due for it waits")
     try:
         row.full_clean()
     except ValidationError:

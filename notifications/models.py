@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from pydantic import ValidationError as PydanticError
 
 from notifications.channels import channel_types
-from notifications.queries import ChannelQuerySet, DeliveryQuerySet
+from notifications.queries import ChannelQuerySet, DeliveryQuerySet, RecoveryQuerySet
 from notifications.rendering import check_template
 from project.cron import zone_named
 from project.due import Due, due_index
@@ -42,8 +42,9 @@ def default_schedule() -> list[str]:
 class Channel(models.Model):
     """A way to reach people: a type with its settings, and the lane that its deliveries travel in.
 
-    The lane's columns (`next_at`, `hold_until`, `hold_reason`, `failures`, `failing_since`) belong to the sender:
-    whoever saves a channel's configuration names the fields it changed, so that the two do not overwrite each other.
+    The lane's columns (`next_at`, `hold_until`, `hold_reason`, `failures`, `failing_since`) belong to the sender, those
+    of its pause to notifications/pause.py: whoever saves a channel's configuration names the fields it changed, so that
+    they do not overwrite each other.
     """
 
     name = models.CharField(max_length=100, unique=True, validators=[slug])
@@ -84,6 +85,8 @@ class Channel(models.Model):
         default=0, editable=False, help_text="In a row; notifications/lanes.py."
     )
     failing_since = models.DateTimeField(null=True, editable=False)
+    paused_at = models.DateTimeField(null=True, editable=False)
+    pause_reason = models.CharField(max_length=200, blank=True, default="", editable=False)
 
     objects = ChannelQuerySet.as_manager()
 
@@ -337,6 +340,10 @@ class Delivery(Due):
             ),  # a channel's deliveries, newest first
             # failed deliveries, newest first: the list people look at
             models.Index(fields=["-uid"], name="delivery_failed", condition=models.Q(state="failed")),
+            # what failed in a channel since a time, for sending it again
+            models.Index(
+                fields=["channel", "finished_at"], name="delivery_to_recover", condition=models.Q(state="failed")
+            ),
             # the last delivery with this key, for dropping duplicates
             models.Index(
                 fields=["dedupe_key", "-created_at"], name="delivery_by_dedupe_key", condition=~models.Q(dedupe_key="")
@@ -372,6 +379,33 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.outcome}"
+
+
+class Recovery(Due):
+    """Failed deliveries of a channel that somebody has sent again, a batch at a time (notifications/recovery.py).
+
+    `due_at` is set while some are left.
+    """
+
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="recoveries", db_index=False)
+    since = models.DateTimeField(help_text="What failed from then on …")
+    until = models.DateTimeField(db_default=Now(), help_text="… and up to then: what fails again is not sent again.")
+    found = models.PositiveIntegerField(help_text="How many there were at the beginning; counted up to a bound.")
+    sent = models.PositiveIntegerField(default=0, help_text="How many have been made due again so far.")
+    started_by = models.CharField(max_length=200, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RecoveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "recoveries"
+        indexes: ClassVar = [
+            due_index("recovery_due"),
+            models.Index(fields=["channel", "-until"], name="recovery_by_channel"),  # a channel's last one
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} since {self.since:%Y-%m-%d %H:%M}"
 
 
 def _not_a_language(name: str) -> str:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import orjson
 from django.db import connection, models
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from notifications.lanes import Health
 from project import prepared
-from project.due import DueQuerySet
+from project.due import COUNTED, LONGEST_WAIT, DueQuerySet
 
 if TYPE_CHECKING:
-    from notifications.models import Channel, Delivery  # noqa: F401  named in strings
+    from notifications.models import Channel, Delivery, Recovery  # noqa: F401  named in strings
+
+
+# Of notifications_channel AS channel. A disabled one is served although it is paused: what waits in it is written off.
+SERVED: Final = "(channel.paused_at IS NULL OR NOT channel.enabled)"
+HELD_BY_NOBODY: Final = f"{SERVED} AND (channel.hold_until IS NULL OR channel.hold_until <= now())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,14 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
     """The lanes of channels. Both locks last until the end of the transaction and let deliveries be added meanwhile."""
 
     def lock_due_lanes(self) -> tuple[list[Lane], datetime]:
-        """Lock the lanes with due deliveries, but for those that somebody else has locked; and the time it is."""
+        """Lock the lanes with due deliveries, but for those that somebody else has locked; and the time it is.
+
+        Paused lanes are left out: nothing is taken from them.
+        """
         # By hand because it runs for every bell: the ORM takes longer to write it than PostgreSQL to do it.
         return self._lock(
-            "EXISTS (SELECT FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now())",
+            f"{SERVED} "
+            "AND EXISTS (SELECT FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now())",
             [],
             "SKIP LOCKED",
         )
@@ -258,15 +266,28 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
             )
             return {uid for (uid,) in cursor.fetchall()}
 
+    def any_due(self) -> bool:
+        """As for other rows, but without the lanes that are paused: nobody has to be rung for those."""
+        with connection.cursor() as cursor:
+            # A look into each lane, where the ORM would read past everything that waits in paused ones.
+            cursor.execute(
+                f"""
+                SELECT EXISTS (SELECT FROM notifications_channel AS channel WHERE {SERVED} AND EXISTS
+                    (SELECT FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now()))
+                """
+            )
+            (found,) = cursor.fetchone() or (False,)
+        return bool(found)
+
     def backlog_age(self) -> float:
         """Seconds the longest waiting due delivery has waited, in lanes that are not held back on purpose."""
         with connection.cursor() as cursor:
             cursor.execute(
-                """
+                f"""
                 SELECT extract(epoch FROM now() - min(oldest.due_at)) FROM notifications_channel AS channel
                 CROSS JOIN LATERAL (SELECT min(due_at) AS due_at FROM notifications_delivery
                     WHERE channel_id = channel.id AND due_at <= now()) AS oldest
-                WHERE channel.hold_until IS NULL OR channel.hold_until <= now()
+                WHERE {HELD_BY_NOBODY}
                 """
             )
             (age,) = cursor.fetchone() or (None,)
@@ -274,4 +295,21 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
 
     def overdue(self) -> int:
         """As for other rows, but without the lanes that are held back on purpose."""
-        return DueQuerySet.overdue(self.exclude(channel__hold_until__gt=Now()))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                SELECT count(*) FROM (
+                    SELECT FROM notifications_channel AS channel
+                    CROSS JOIN LATERAL (SELECT FROM notifications_delivery
+                        WHERE channel_id = channel.id AND due_at < now() - make_interval(secs => %s) LIMIT %s) AS late
+                    WHERE {HELD_BY_NOBODY} LIMIT %s
+                ) AS counted
+                """,
+                [LONGEST_WAIT.total_seconds(), COUNTED, COUNTED],
+            )
+            (number,) = cursor.fetchone() or (0,)
+        return int(number)
+
+
+class RecoveryQuerySet(DueQuerySet["Recovery"]):
+    """Recoveries are due until they have come to their end."""

@@ -1,6 +1,7 @@
-"""The Celery task of the notifications app."""
+"""The Celery tasks of the notifications app."""
 
-from notifications.models import Delivery
+from notifications import recovery
+from notifications.models import Delivery, Recovery
 from notifications.sender import SLOTS, sender
 from project.stage import Counts, stage
 
@@ -8,3 +9,8 @@ from project.stage import Counts, stage
 @stage("notifications.deliver", rows=lambda: Delivery.objects.all(), batch=SLOTS)
 def deliver() -> Counts:
     return sender().drain()
+
+
+@stage("notifications.recover", rows=lambda: Recovery.objects.all())
+def recover() -> Counts:
+    return recovery.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -82,6 +83,23 @@ class Configuration(ModelAdmin):
         if found is None and from_field is None and self.opts.get_field("name").unique:
             return super().get_object(request, object_id, "name")
         return found
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What the address of a new row's form fills in: `?name=ada&addresses={"email": …}`."""
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        for name, field in self.get_form(request).base_fields.items():
+            if name in given and isinstance(field, forms.JSONField):
+                try:
+                    given[name] = json.loads(given[name])
+                except ValueError:
+                    del given[name]
+        return given
+
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """Whoever came from the page of getting started goes back to it."""
+        if request.GET.get("then") == "start":
+            return redirect("start")
+        return super().response_post_save_add(request, obj)
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)

@@ -45,6 +45,7 @@ task_routes = {
     "workflows.request": "outside",
     "workflows.perform": "code",
     "notifications.deliver": "notifications",
+    "notifications.recover": "notifications",
 }
 task_default_queue = "events"
 task_queues = [

@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
-from project import ledger, metrics
+from project import ledger, metrics, minutes
 from project.doorbell import send
 from project.models import Heartbeat
 from project.stage import stages
@@ -42,7 +42,7 @@ class Clock:
 
     def run(self) -> None:
         # In a thread of its own, so that no bell waits for an audit.
-        bookkeeper = threading.Thread(target=self._keep_ledger, name="ledger", daemon=True)
+        bookkeeper = threading.Thread(target=self._keep_books, name="ledger", daemon=True)
         bookkeeper.start()
         while not self.stop.is_set():
             started = time.monotonic()
@@ -56,8 +56,8 @@ class Clock:
             self.stop.wait(max(0.0, TICK - (time.monotonic() - started)))
         bookkeeper.join(timeout=PATIENCE)
 
-    def _keep_ledger(self) -> None:
-        """Audit the ledger every minute, while this clock is the one that ticks."""
+    def _keep_books(self) -> None:
+        """Audit the ledger every minute and drop minutes of yesterday, while this clock is the one that ticks."""
         again_at = 0.0
         while not self.stop.wait(TICK):
             if not self._ticking or time.monotonic() < again_at:
@@ -65,6 +65,7 @@ class Clock:
             again_at = time.monotonic() + AUDIT_EVERY
             try:
                 close_old_connections()
+                minutes.forget()
                 ledger.keep(stop=self.stop.is_set)
             except DatabaseError as error:
                 log.warning("ledger not kept", error=str(error).strip())
@@ -77,7 +78,7 @@ class Clock:
         Heartbeat.beat("clock", deaf=self._deaf_since is not None)
         Heartbeat.objects.filter(at__lt=Now() - FORGOTTEN_AFTER).delete()
         for stage in stages.values():
-            if stage.rows().due().exists():
+            if stage.rows().any_due():
                 self._ring(stage.name)
         if self._deaf_since is not None and time.monotonic() - self._deaf_since > settings.CLOCK_DRAINS_AFTER:
             self._drain()

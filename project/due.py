@@ -21,6 +21,10 @@ class DueQuerySet(models.QuerySet[M]):
         """Rows whose time has come, by PostgreSQL's clock (no two machines agree on theirs)."""
         return self.filter(due_at__lte=Now())
 
+    def any_due(self) -> bool:
+        """Whether there is something to ring for."""
+        return self.due().exists()
+
     def claim(self, limit: int) -> list[M]:
         """Lock up to `limit` due rows, oldest first, for work done inside the surrounding transaction.
 

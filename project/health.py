@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from celery import current_app
 from django.db import Error as DatabaseError
@@ -19,11 +20,14 @@ def readiness() -> dict[str, str]:
     except DatabaseError as error:
         away = "unknown: they are seen through the database"
         return {"database": _line(error), "broker": broker(), "workers": away, "clock": away}
+    return {"database": OK, "broker": broker(), **staff(alive)}
+
+
+def staff(alive: Mapping[str, Any]) -> dict[str, str]:
+    """Of these processes, by their names with the details of their heartbeats: `{"workers", "clock"}`, as above."""
     queues = {str(route) for route in current_app.conf.task_routes.values()}
     missing = sorted(queues - {queue for detail in alive.values() for queue in detail.get("queues", [])})
     return {
-        "database": OK,
-        "broker": broker(),
         "workers": f"nobody has worked on these queues for 20 s: {', '.join(missing)}" if missing else OK,
         "clock": OK if "clock" in alive else "has not ticked for 20 s; run `manage.py clock`",
     }

@@ -1,5 +1,7 @@
 """Counters over all processes and machines: counted in memory, added to the Tally rows every second, shown at /metrics.
 
+What charts show of them is added to the minute (project/minutes.py) in the same transaction.
+
 A process that is killed loses what it counted in the last second: these are for graphs and alerts. What must never be
 lost is in the rows themselves.
 """
@@ -10,11 +12,14 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
 import structlog
 from django.db import close_old_connections, connection, transaction
+
+from project import minutes
 
 log = structlog.get_logger(__name__)
 
@@ -58,20 +63,28 @@ def flush() -> None:
     if not taken:
         return
     try:
-        # In one order, so that two processes cannot wait for each other.
-        rows = [(name, orjson.dumps(dict(labels)).decode(), n) for (name, labels), n in sorted(taken.items())]
-        with transaction.atomic(), connection.cursor() as cursor:
-            # The ORM's bulk_create cannot add to what is there.
-            cursor.executemany(
-                "INSERT INTO project_tally AS tally (name, labels, value) VALUES (%s, %s::jsonb, %s) "
-                "ON CONFLICT ON CONSTRAINT one_tally_per_name_and_labels "
-                "DO UPDATE SET value = tally.value + excluded.value",
-                rows,
-            )
+        counted = [(name, dict(labels), n) for (name, labels), n in taken.items()]
+        with transaction.atomic():
+            _add(counted)
+            minutes.add(counted)
     except BaseException:
         with _lock:
             _counts.update(taken)
         raise
+
+
+def _add(counted: Sequence[minutes.Counted]) -> None:
+    rows = [{"name": name, "labels": labels, "n": n} for name, labels, n in counted]
+    with connection.cursor() as cursor:
+        # The ORM's bulk_create cannot add to what is there. In one order, so that no two processes wait for each other.
+        cursor.execute(
+            "INSERT INTO project_tally AS tally (name, labels, value) "
+            "SELECT name, labels, n FROM jsonb_to_recordset(%s::jsonb) AS counted (name text, labels jsonb, n bigint) "
+            "ORDER BY name, labels "
+            "ON CONFLICT ON CONSTRAINT one_tally_per_name_and_labels "
+            "DO UPDATE SET value = tally.value + excluded.value",
+            [orjson.dumps(rows).decode()],
+        )
 
 
 def _serve() -> None:

@@ -35,6 +35,23 @@ class Tally(models.Model):
         return f"{self.name}{self.labels}"
 
 
+class Minute(models.Model):
+    """What was counted in one minute, for charts (project/minutes.py)."""
+
+    minute = models.DateTimeField()
+    name = models.CharField(max_length=100)
+    value = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            # Also the index for "from this minute on".
+            models.UniqueConstraint(fields=["minute", "name"], name="one_row_per_minute_and_name")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.minute:%H:%M} {self.name}"
+
+
 class Heartbeat(models.Model):
     """When a process last said that it is alive; /readyz and `doctor` read it."""
 

@@ -61,6 +61,7 @@ def _model(options: admin.ModelAdmin[Any], icon: str) -> Item:
 
 def _pages() -> list[Item]:
     pages = [
+        {"title": "Getting started", "icon": "flag", "link": reverse("start")},
         {"title": "API documentation", "icon": "api", "link": reverse("docs")},
         {"title": "Health", "icon": "monitor_heart", "link": reverse("readyz")},
         {"title": "Metrics", "icon": "monitoring", "link": reverse("metrics")},

@@ -271,6 +271,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
     "STYLES": [lambda request: static("carillon/carillon.css")],
+    "SCRIPTS": [lambda request: static("carillon/live.js")],
     "COLORS": {
         "primary": {
             "50": "oklch(98.4% .014 180.72)",

@@ -11,6 +11,7 @@ from project import views
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("events.urls")),  # the first, for it is looked for most often
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("admin/", include("events.pages")),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -28,7 +28,8 @@ class Live:
     """The processes of one Carillon: start, stop, kill and restart them by name.
 
     `postgres` may be restarted and `valkey` stopped, flushed or frozen: no other test uses them at the same time.
-    Django's own connection, in the test, is to the same database. Set `environment` before starting a process.
+    Django's own connection, in the test, is to the same database. Set `environment` before starting a process: the mail
+    server it names is nobody's, the inbox's would be `smtp_port`.
     """
 
     def __init__(self, directory: Path, postgres: Postgres, database: str, valkey: Valkey) -> None:
@@ -36,6 +37,7 @@ class Live:
         self.postgres = postgres
         self.valkey = valkey
         self.port = free_port()
+        self.smtp_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.children: dict[str, Child] = {}
         self.environment = {
@@ -54,7 +56,14 @@ class Live:
         """Start processes (`web`, `worker`, `sender`, `clock`, or a second one: `clock-2`); returns at once."""
         for name in names:
             process = PROCESSES[name.removesuffix("-2")]
-            command = process.argv(host="127.0.0.1", port=self.port, flower_port=0, web_processes=1, worker_processes=2)
+            command = process.argv(
+                host="127.0.0.1",
+                port=self.port,
+                flower_port=0,
+                inbox_smtp_port=self.smtp_port,
+                web_processes=1,
+                worker_processes=2,
+            )
             debug = {"DEBUG": "1"} if process.name == "web" else {}  # static files without `collectstatic`
             environment = {**self.environment, **debug, **process.variables}
             self.children[name] = spawn(command, log=self.log(name), env=environment)

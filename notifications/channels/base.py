@@ -125,6 +125,10 @@ class ChannelType(BaseModel):
     parts: ClassVar[frozenset[str]] = frozenset({"subject", "text"})
     """What of a message this type sends, of subject, text, html and data. Only these are rendered."""
 
+    rotating: ClassVar[tuple[str, str] | None] = None
+    """The settings that hold the secret both sides know, and the one before it, which stays valid while the far side
+    changes over; `new_secret` makes one. None: this type has no secret that is ours to make."""
+
     concurrency: ClassVar[int | None] = None
     """How many `send`s of one channel a process may have under way, where that is less than the channel's own limit."""
 
@@ -158,6 +162,11 @@ class ChannelType(BaseModel):
     def check_address(cls, address: str) -> str:
         """The address in its usual form; ValueError when it cannot be one. Types with addresses override it."""
         return address
+
+    @classmethod
+    def new_secret(cls) -> str:
+        """A secret for the first of `rotating`. Types that rotate override it."""
+        raise TypeError(f"{cls.__name__} does not override new_secret")
 
     def own_address(self) -> str | None:
         """Where messages to the channel itself go ("" when `send` needs no address); None when it has no such place."""

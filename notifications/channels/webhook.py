@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -36,6 +37,7 @@ class Webhook(ChannelType):
     """A program that wants to know: a POST with `{"type", "timestamp", "data"}`, signed."""
 
     parts: ClassVar[frozenset[str]] = frozenset({"data"})
+    rotating: ClassVar[tuple[str, str] | None] = ("secret", "previous_secret")
 
     url: str = Field(title="URL", description="Called with POST for every message.")
     secret: SecretStr | None = Field(
@@ -75,22 +77,26 @@ class Webhook(ChannelType):
     def check(self) -> Iterable[tuple[str, str]]:
         yield from url_problems("url", self.url)
 
+    @classmethod
+    def new_secret(cls) -> str:
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
     async def send(self, outgoing: Outgoing, transport: Transport) -> Receipt:
         body = orjson.dumps({"type": outgoing.type, "timestamp": outgoing.created_at, "data": outgoing.data})
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         headers |= {"Content-Type": "application/json", "webhook-id": str(outgoing.uid)}
         now = int(time.time())  # of this attempt: a receiver refuses what is older than minutes
         headers["webhook-timestamp"] = str(now)
-        if secrets := [secret for secret in (self.secret, self.previous_secret) if secret]:
-            headers["webhook-signature"] = sign(secrets, str(outgoing.uid), now, body)
+        if valid := [secret for secret in (self.secret, self.previous_secret) if secret]:
+            headers["webhook-signature"] = sign(valid, str(outgoing.uid), now, body)
         return await post(transport, self.url, body, headers)
 
 
-def sign(secrets: Sequence[SecretStr], message_id: str, timestamp: int, body: bytes) -> str:
+def sign(valid: Sequence[SecretStr], message_id: str, timestamp: int, body: bytes) -> str:
     """The `webhook-signature` header: one `v1,…` for each secret, separated by spaces."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return " ".join(
-        "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode() for secret in secrets
+        "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode() for secret in valid
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any, Final
 
 from django import template
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from pygments import highlight
@@ -26,7 +27,7 @@ COLOURS: Final = {
     **dict.fromkeys(
         ("waiting", "queued", "timed_out", "retry", "on hold", "failing", "waiting to be routed"), "warning"
     ),
-    **dict.fromkeys(("running", "pending"), "info"),
+    **dict.fromkeys(("running", "pending", "paused"), "info"),
 }
 """Every state, verdict and outcome by its unfold label; the others (skipped, cancelled, filtered …) are grey."""
 
@@ -36,9 +37,28 @@ _FORMATTER: Final = HtmlFormatter(cssclass="code", wrapcode=True)
 
 
 @register.filter
-def badge(state: str) -> SafeString:
-    """The state as a coloured label."""
-    return mark_safe(render_to_string("unfold/helpers/label.html", {"text": state, "type": COLOURS.get(state)}).strip())
+def badge(state: str, colour: str = "") -> SafeString:
+    """The state as a coloured label; in another colour than its own, if one is named."""
+    shown = {"text": state, "type": colour or COLOURS.get(state)}
+    return mark_safe(render_to_string("unfold/helpers/label.html", shown).strip())
+
+
+@register.filter
+def ticked(text: str) -> SafeString:
+    """Words with what stands in backticks as code."""
+    return mark_safe(re.sub(r"`([^`]+)`", r"<code>\1</code>", conditional_escape(text)))
+
+
+@register.filter
+def counted(number: int) -> str:
+    """A number that can be read: `12,345`."""
+    return f"{number:,}"
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """JSON, for an attribute."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @register.filter

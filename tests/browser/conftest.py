@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from playwright.sync_api import ConsoleMessage, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from tests.live import Live
+
 
 class Admin:
     """A person at the admin."""
@@ -28,7 +30,7 @@ class Admin:
         self.page.fill("[name=username]", name)
         self.page.fill("[name=password]", password)
         self.page.click("text=Log in")
-        expect(self.page.get_by_text("Last events")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="Last events")).to_be_visible()
 
     def write(self, field: str, text: str) -> None:
         """Type into the code editor of this field, in place of what it holds."""
@@ -51,12 +53,19 @@ class Admin:
         if self._pictures:
             self.page.wait_for_load_state("networkidle")
             self.page.evaluate("document.fonts.ready")
-            self.page.screenshot(path=self._pictures / f"{name}.png", full_page=whole)
+            if whole:  # as if the window were as high as the page: what sticks to its end is not in the middle
+                height = self.page.evaluate("document.documentElement.scrollHeight")
+                self.page.set_viewport_size({"width": width, "height": max(900, height)})
+            self.page.screenshot(path=self._pictures / f"{name}.png")
+            self.page.set_viewport_size({"width": width, "height": 900})
+
+
+PASSWORD = "a password for tests"
 
 
 @pytest.fixture
-def admin(page: Page, live_server: LiveServer) -> Iterator[Admin]:
-    """The admin, logged in as a superuser. The test fails when the browser's console reports an error."""
+def quiet_page(page: Page) -> Iterator[Page]:
+    """A page whose console has to stay free of errors, or the test fails."""
     said: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
@@ -65,9 +74,27 @@ def admin(page: Page, live_server: LiveServer) -> Iterator[Admin]:
 
     page.on("console", listen)
     page.on("pageerror", lambda error: said.append(f"{error.stack or error} on {page.url}"))
-    User.objects.create_superuser("admin", password="a password for tests")
-    pictures = Path(wanted) if (wanted := os.environ.get("SCREENSHOTS")) else None
-    there = Admin(page, live_server.url, pictures)
-    there.log_in("admin", "a password for tests")
-    yield there
+    yield page
     assert not said, said
+
+
+def _superuser_at(page: Page, url: str) -> Admin:
+    User.objects.create_superuser("admin", password=PASSWORD)
+    there = Admin(page, url, Path(wanted) if (wanted := os.environ.get("SCREENSHOTS")) else None)
+    there.log_in("admin", PASSWORD)
+    return there
+
+
+@pytest.fixture
+def admin(quiet_page: Page, live_server: LiveServer) -> Admin:
+    """The admin, logged in as a superuser."""
+    return _superuser_at(quiet_page, live_server.url)
+
+
+@pytest.fixture
+def live_admin(quiet_page: Page, live: Live) -> Admin:
+    """The admin of a Carillon in real processes, with its inbox, logged in as a superuser."""
+    live.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{live.smtp_port}"
+    live.start("web", "worker", "performer", "sender", "clock", "inbox")
+    live.wait_ready()
+    return _superuser_at(quiet_page, live.url)

@@ -211,7 +211,8 @@ def test_a_channel_is_disabled_in_a_dialog(admin: Admin) -> None:
     channel.save()
     page = admin.page
     admin.open("notifications/channel/chat/change/")
-    page.click("text=Disable")
+    page.click("li:has-text('More') > a")
+    page.click("nav a:has-text('Disable')")
     expect(page.get_by_text("Disable this channel?")).to_be_visible()
     admin.picture("all-dialog")
     page.click("#modal-content >> button:has-text('Disable')")
@@ -248,7 +249,7 @@ def test_what_does_not_balance_is_red_on_the_first_page_and_leads_to_the_row(adm
     ledger.keep()
     admin.open("")
     expect(admin.page.locator(".fact-error >> text=1 row does not balance")).to_be_visible()
-    expect(admin.page.locator(".fact-error >> text=Nobody took 1 due row for more than a minute.")).to_be_visible()
+    expect(admin.page.locator(".fact-error >> text=nobody took 1 due row for more than a minute.")).to_be_visible()
     admin.page.click("text=All sums")
     expect(admin.page.get_by_text("1 ≠ 0")).to_be_visible()
     for width in (1280, 390):

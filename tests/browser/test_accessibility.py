@@ -1,0 +1,80 @@
+"""axe-core finds nothing serious on any page of the admin, light or dark, and no page logs an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib import admin as django_admin
+from django.contrib.auth.models import User
+from django.test import RequestFactory
+from django.urls import reverse
+
+from tests.browser.conftest import Admin
+from tests.project.test_admin import Rows, everything  # noqa: F401  a fixture
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+
+IMPACTS: Final = ("serious", "critical")
+OTHERS: Final = ("", "?period=day", "start/", "password_change/")
+EXCLUDED: Final = {
+    ".selector": "Django's two lists with their filters: it gives its help icons a name that ARIA does not allow there",
+    ".select2-container": "select2, which Django brings along: its search field has no label",
+}
+"""What is not ours to mend, and why it is left out."""
+
+COLOURS: Final = {"runOnly": ["color-contrast", "link-in-text-block"]}  # what the dark theme may have of its own
+
+GROUPS: Final = ("events", "workflows", "notifications", "others")
+
+
+def pages(group: str, rows: Rows) -> Iterator[str]:
+    """The addresses below /admin/ of the models of an app: lists, forms, rows, and what can be done with them."""
+    if group == "others":
+        yield from OTHERS
+    request = RequestFactory().get("/")
+    request.user = User.objects.get(username="admin")
+    for model, options in django_admin.site._registry.items():
+        app, name = model._meta.app_label, model._meta.model_name
+        if (app if app in GROUPS else "others") != group or app == "inbox":
+            continue
+        yield _below(f"{app}_{name}_changelist")
+        if options.has_add_permission(request):
+            yield _below(f"{app}_{name}_add")
+        row = rows[model]
+        yield _below(f"{app}_{name}_change", row.pk)
+        yield _below(f"{app}_{name}_history", row.pk)
+        if options.has_delete_permission(request):
+            yield _below(f"{app}_{name}_delete", row.pk)
+        for action in options.get_actions_detail(request, str(row.pk)):
+            if action.dialog is None:
+                yield _below(action.action_name, row.pk)
+    if group == "notifications":
+        yield "notifications/channel/add/?type=webhook"
+
+
+def _below(page: str, *args: Any) -> str:
+    return reverse(f"admin:{page}", args=args).removeprefix("/admin/")
+
+
+def violations(admin: Admin, path: str, options: dict[str, Any]) -> Iterator[str]:
+    excluded = {"exclude": [[part] for part in EXCLUDED]}
+    for found in Axe().run(admin.page, excluded, options).response["violations"]:
+        if found["impact"] in IMPACTS:
+            for node in found["nodes"]:
+                what, why = node["html"][:160], node["failureSummary"][:200]
+                yield f"/admin/{path}: {found['id']} ({found['impact']}): {what} {why}"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_page_has_a_serious_violation(admin: Admin, everything: Rows, group: str, theme: Any) -> None:  # noqa: F811
+    admin.page.emulate_media(color_scheme=theme)
+    found = []
+    for path in pages(group, everything):
+        admin.open(path)
+        admin.page.wait_for_function("!document.documentElement.hasAttribute('x-cloak')")
+        found += violations(admin, path, COLOURS if theme == "dark" else {"resultTypes": ["violations"]})
+    assert not found, "\n".join(found)
