@@ -153,7 +153,7 @@ class Facts(ModelAdmin):
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
 
     def tell(self, obj: Any) -> dict[str, Any]:
-        """What the row's page shows: more context for its template."""
+        """What the row's page shows: more context for its template. With `live` the page follows along."""
         return {}
 
     def change_view(
@@ -161,7 +161,10 @@ class Facts(ModelAdmin):
     ) -> HttpResponse:
         obj = self.get_object(request, unquote(object_id))
         if obj is not None and self.has_view_permission(request, obj):
-            extra_context = {"original": obj, **self.tell(obj), **(extra_context or {})}
+            told = self.tell(obj)
+            if "live" in told and request.GET.get("seen") == told["live"].seen:
+                return HttpResponse(status=204)  # an open page asks, and shows that already
+            extra_context = {"original": obj, **told, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, extra_context)
 
     @staticmethod

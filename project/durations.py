@@ -54,6 +54,25 @@ def format_duration(value: timedelta) -> str:
     return "".join(parts)
 
 
+def in_short(value: timedelta) -> str:
+    """About how long, as it is read best.
+
+    >>> [in_short(timedelta(seconds=seconds)) for seconds in (0.0123, 1.26, 59.99, 3720, 200000)]
+    ['12 ms', '1.3 s', '60.0 s', '1 h 2 min', '2 d 7 h']
+    """
+    seconds = max(value.total_seconds(), 0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    size, unit, smaller, rest = next(units for units in _UNITS_IN_SHORT if seconds >= units[0])
+    small = int(seconds % size // smaller)
+    return f"{int(seconds // size)} {unit}" + (f" {small} {rest}" if small else "")
+
+
+_UNITS_IN_SHORT = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+
+
 def _bounded(seconds: float, written: object) -> timedelta:
     if seconds < 0:
         raise ValueError(f"{written} is negative; a duration is 0s or longer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -16,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
@@ -24,12 +27,16 @@ from unfold.decorators import action, display
 
 from project.admin import Configuration, Facts, WhenFilter, goes_to, only
 from project.editor import CodeField
-from project.templatetags.facts import COLOURS, code
+from project.live import live
+from project.templatetags.facts import COLOURS, code, took
 from workflows import control, story
 from workflows.actions import actions
 from workflows.definition import DefinitionError, Problem, parse
+from workflows.drawing import draw
 from workflows.models import ACTIVE, Record, Run, RunState, Workflow, WorkflowVersion
-from workflows.publishing import publish
+from workflows.publishing import load, publish
+from workflows.scope import FAILURE
+from workflows.timeline import lines_of, timeline
 
 EXAMPLE: Final = """\
 name: my-workflow
@@ -200,11 +207,28 @@ DEEDS: Final = {
 }
 
 
+def _states(run: Run) -> dict[str, str]:
+    """Where the run's steps stand, by their ids, for the graph."""
+    return {id_: entry["state"] for id_, entry in run.steps.items() if id_ != FAILURE}
+
+
+def _times(told: Mapping[str, Any]) -> dict[str, str]:
+    """What each step took, the last time that it was done; of a loop, how many of its items are done."""
+    rows: dict[str, list[Any]] = defaultdict(list)
+    for step in told["steps"]:
+        rows[step["id"]].append(step)
+    return {
+        id_: f"{sum(step['state'] == 'succeeded' for step in steps)} of {len(steps)}"
+        if steps[-1]["item"] is not None
+        else took(steps[-1]["started_at"], steps[-1]["finished_at"])
+        for id_, steps in rows.items()
+    }
+
+
 @admin.register(Run)
 class RunAdmin(Facts):
     list_display = ("shown_workflow", "state_badge", "trigger", "started_at", "finished_at", "event")
     list_filter = (("state", ChoicesDropdownFilter), ("workflow", RelatedDropdownFilter), WhenFilter)
-    list_select_related = ("workflow", "version")
     exact_search = ("trigger", "workflow__name")
     search_help_text = "The uid of a run, a step or an event, a workflow, or a subscription"
     fields = ("state",)
@@ -214,7 +238,8 @@ class RunAdmin(Facts):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         runs: QuerySet[Run] = super().get_queryset(request)
-        return runs.defer("input", "steps", "version__source", "version__definition")
+        runs = runs.select_related("workflow", "version").defer("version__source", "version__definition")
+        return runs if self.is_page(request) else runs.defer("input", "steps")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -246,7 +271,15 @@ class RunAdmin(Facts):
         return goes_to("events_event", run.origin, "Show") if run.origin else "–"
 
     def tell(self, run: Run) -> dict[str, Any]:
-        return {"title": f"Run of {run.workflow}", "run": story.tell([run])[0]}
+        told, now = story.tell([run])[0], timezone.now()
+        return {
+            "title": f"Run of {run.workflow}",
+            "run": told,
+            "timeline": timeline(lines_of(told, now)),
+            "graph": draw(load(run.version_id), _states(run), _times(told)),
+            "anchors": {step["uid"]: step["id"] for step in {step["id"]: step for step in told["steps"]}.values()},
+            "live": live(told, story.awaited(told, now), now),
+        }
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel_selected(self, request: HttpRequest, runs: QuerySet[Run]) -> HttpResponse | None:
@@ -291,7 +324,7 @@ class RunAdmin(Facts):
         if "confirmed" in request.POST:
             number = runs.count()
             done = deed.do(runs, request.user)
-            for run in Run.objects.filter(pk__in=done):
+            for run in Run.objects.filter(pk__in=done).select_related("workflow"):
                 self.log_change(request, run, f"{deed.done.capitalize()}.")
             left = number - len(done)
             told = f"{len(done)} {deed.done}."

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 100
 PROGRESS: Final = ("state", "steps", "error", "due_at", "started_at", "finished_at", "queued")
-STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "lane", "due_at", "finished_at")
+STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "turns", "lane", "due_at", "finished_at")
 MOST_DEPTH: Final = 20
 TRIES: Final = 5
 STAGES: Final = {"code": "workflows.perform", "network": "workflows.request"}
@@ -63,6 +63,7 @@ def start(starts: Sequence[Start], *, at_once: bool = True) -> list[Run]:
                 input=start.input,
                 origin=start.origin,
                 trigger=start.trigger,
+                replay=start.replay,
                 parent=start.parent,
                 depth=start.depth,
                 due_at=now,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import ClassVar, Final
 
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Coalesce, Now
+from django.utils.timezone import localtime
 
 from project.due import Due, DueQuerySet, due_index
-from project.identifiers import new_uid
+from project.identifiers import made_at, new_uid
 from project.json_field import JSONField
+from project.timestamps import time_of
 from workflows.queries import RecordQuerySet, StepRunQuerySet
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
@@ -101,6 +104,9 @@ class Run(Due):
         null=True, blank=True, help_text="What caused it: for runs started by a subscription, the event."
     )
     trigger = models.CharField(max_length=200, blank=True, help_text="Who started it: the subscription's name.")
+    replay = models.PositiveSmallIntegerField(
+        default=0, help_text="Which replay of its origin started it; 0: none, it was the first time."
+    )
     state = models.CharField(max_length=10, choices=RunState, default=RunState.RUNNING)
     input = JSONField(help_text="The document the workflow works on.")
     steps = JSONField(default=dict, blank=True, help_text="What steps left so far: {id: {state, output, error}}.")
@@ -119,13 +125,16 @@ class Run(Due):
         ordering = ["-uid"]
         constraints: ClassVar = [
             # Also the index for "the runs of this event".
-            models.UniqueConstraint(fields=["origin", "trigger"], name="one_run_per_event_and_subscription"),
+            models.UniqueConstraint(
+                fields=["origin", "trigger", "replay"], name="one_run_per_event_subscription_and_replay"
+            ),
         ]
         indexes: ClassVar = [
             due_index("run_due"),
             models.Index(fields=["workflow", "-uid"], name="run_by_workflow"),  # a workflow's runs, newest first
-            # failed runs, newest first: the list people look at
-            models.Index(fields=["-uid"], name="run_failed", condition=models.Q(state="failed")),
+            # runs in a state, newest first: the failed ones are the list people look at. Most runs succeed at once, and
+            # are never in it.
+            models.Index(fields=["state", "-uid"], name="run_by_state", condition=~models.Q(state="succeeded")),
             # who works under a concurrency key, and who is next
             models.Index(
                 fields=["slot", "uid"],
@@ -137,7 +146,10 @@ class Run(Due):
         ]
 
     def __str__(self) -> str:
-        return f"{self.workflow_id} {self.uid}"
+        return f"{self.workflow} of {localtime(made_at(self.uid)):%Y-%m-%d %H:%M:%S}"
+
+
+MOST_TURNS: Final = 50  # that are remembered of a step which waits or fails again and again: the newest
 
 
 class StepRun(Due):
@@ -159,6 +171,9 @@ class StepRun(Due):
     input = JSONField(null=True, blank=True)
     output = JSONField(null=True, blank=True)
     error = models.TextField(blank=True, default="")
+    turns = JSONField(
+        null=True, blank=True, help_text="When it failed for a time, or began to wait: {at, to, until, error}."
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -183,6 +198,11 @@ class StepRun(Due):
 
     def __str__(self) -> str:
         return f"{self.step} of {self.run_id}"
+
+    def turn(self, at: datetime) -> None:
+        """Remember that it did not come to its end: its state, `due_at` and `error` say what it came to instead."""
+        told = {"at": time_of(at), "to": str(self.state), "until": time_of(self.due_at), "error": self.error}
+        self.turns = [*(self.turns or ()), told][-MOST_TURNS:]
 
 
 class Gate(Due):

@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 LEASE_MARGIN: Final = 10.0  # seconds that a lease outlives the time limit: to record the outcome, or to die
 LONGEST_ERROR: Final = 2000  # characters
 LONGEST_OUTPUT: Final = 1024 * 1024  # bytes
-RECORDED: Final = ("state", "lane", "output", "error", "due_at", "finished_at")
+RECORDED: Final = ("state", "lane", "output", "error", "turns", "due_at", "finished_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,11 @@ def _changed(done: Done, row: StepRun | None, live: Mapping[UUID, datetime]) -> 
         row.due_at, row.lane = done.until, ""
     elif done.state == StepState.PENDING:
         row.due_at = now + done.delay
-    row.finished_at = None if row.state in (StepState.WAITING, StepState.PENDING) else timezone.now()
+    if row.state in (StepState.WAITING, StepState.PENDING):
+        row.turn(timezone.now())
+        row.finished_at = None
+    else:
+        row.finished_at = timezone.now()
     return row
 
 

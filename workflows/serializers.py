@@ -19,6 +19,7 @@ class RunSummary(serializers.Serializer[None]):
     workflow = serializers.CharField()
     version = serializers.IntegerField()
     subscription = serializers.CharField(allow_blank=True, help_text="Who started it: mostly a subscription.")
+    replay = serializers.IntegerField(help_text="Which replay of the event started it; 0: none, it was the first time.")
     origin = serializers.UUIDField(allow_null=True, help_text="The event, or the step of another run.")
     parent = serializers.UUIDField(  # type: ignore[assignment]  # a field, not the attribute
         allow_null=True, help_text="The run whose step started it."
@@ -43,6 +44,18 @@ class Children(serializers.ListField):
     """The runs that a step started."""
 
 
+class Turn(serializers.Serializer[None]):
+    """A moment at which a step did not come to its end."""
+
+    at = serializers.DateTimeField()
+    to = serializers.ChoiceField(
+        choices=["pending", "waiting"],
+        help_text="An attempt had failed and another was to follow; or it began to wait.",
+    )
+    until = serializers.DateTimeField(allow_null=True)
+    error = serializers.CharField(allow_blank=True)
+
+
 class StepTrace(serializers.Serializer[None]):
     uid = serializers.UUIDField()
     id = serializers.CharField()
@@ -53,6 +66,7 @@ class StepTrace(serializers.Serializer[None]):
     attempts = serializers.IntegerField()
     due_at = serializers.DateTimeField(allow_null=True, help_text="Its next attempt, or the end of its wait.")
     started_at = serializers.DateTimeField(allow_null=True)
+    turns = Turn(many=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     input = serializers.JSONField(allow_null=True)
     output = serializers.JSONField(allow_null=True)

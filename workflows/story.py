@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from notifications.story import deliveries_of
 from project.timestamps import time_of
-from workflows.models import ACTIVE, Run, StepRun, StepState
+from workflows.models import ACTIVE, UNDER_WAY, Run, StepRun, StepState
 
 MOST: Final = 200
 """Children that a story tells of; the list of runs, by their parent, has them all."""
@@ -48,6 +49,7 @@ def summary(run: Run) -> dict[str, Any]:
         "workflow": run.workflow.name,
         "version": run.version.number,
         "subscription": run.trigger,
+        "replay": run.replay,
         "origin": str(run.origin) if run.origin else None,
         "parent": str(run.parent) if run.parent else None,
         "state": run.state,
@@ -58,6 +60,22 @@ def summary(run: Run) -> dict[str, Any]:
         "started_at": time_of(run.started_at),
         "finished_at": time_of(run.finished_at),
     }
+
+
+def awaited(run: dict[str, Any], now: datetime) -> Iterator[datetime | None]:
+    """When what is under way in the run as it was told goes on, a time for each thing; None: nobody can say."""
+    if run["state"] in ACTIVE:
+        yield _moment(run["due_at"])
+    for step in run["steps"]:
+        if step["state"] in UNDER_WAY:
+            yield now if step["state"] == StepState.RUNNING else _moment(step["due_at"])
+        yield from (_moment(each["due_at"]) for each in step.get("deliveries", ()) if each["state"] == "pending")
+        for child in step.get("runs", ()):
+            yield from awaited(child, now)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _children(runs: Sequence[Run]) -> dict[UUID, list[Run]]:
@@ -85,6 +103,7 @@ def _step(step: StepRun) -> dict[str, Any]:
         "attempts": step.attempts,
         "due_at": time_of(step.due_at),
         "started_at": time_of(step.started_at),
+        "turns": step.turns or [],
         "finished_at": time_of(step.finished_at),
         "input": step.input,
         "output": None if step.state == StepState.WAITING else step.output,  # what it will be if nothing comes

@@ -60,6 +60,7 @@ class Start:
     trigger: str = ""
     parent: UUID | None = None
     depth: int = 0
+    replay: int = 0
     context: Context | None = None  # the input as `event`, where it was converted already; no two runs may share one
 
 
@@ -250,6 +251,7 @@ class Work:
             self._finish(task, StepState.FAILED, error=message)
             return
         row.state, row.error, row.due_at = StepState.PENDING, message, again
+        row.turn(self.now)
         self._keep(task)
 
     def hand_over(self, task: Task, lane: str) -> None:
@@ -264,6 +266,7 @@ class Work:
         limit = self._limit(task)
         row.state, row.output = StepState.WAITING, wait.output
         row.due_at = min(filter(None, (wait.until, limit)), default=None)
+        row.turn(self.now)
         self._keep(task)
 
     def has_waited_too_long(self, task: Task) -> bool:

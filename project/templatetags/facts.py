@@ -17,6 +17,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import HtmlLexer, JsonLexer, YamlLexer
 
+from project.durations import in_short
+
 register = template.Library()
 
 COLOURS: Final = {
@@ -88,7 +90,4 @@ def took(started: datetime | str | None, finished: datetime | str | None) -> str
     if not started or not finished:
         return ""
     ends = [datetime.fromisoformat(at) if isinstance(at, str) else at for at in (started, finished)]
-    seconds = (ends[1] - ends[0]).total_seconds()
-    if seconds < 1:
-        return f"{max(seconds, 0) * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 60 else timesince(ends[0], ends[1])
+    return in_short(ends[1] - ends[0])
