@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 from django.utils import timezone
@@ -26,12 +27,13 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from events.event_type_page import EventTypeForm, EventTypePanels, SendForm, review_panel_context
+from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
 from events.listeners import Listeners
 from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Schedule, Source, Subscription
+from events.review_panel import PERIODS
 from events.scheduling import fire_now
 from events.stored import Busy
-from events.subscription_page import SubscriptionForm, SubscriptionPanels, dry_run_panel_context
+from events.subscription_page import SubscriptionForm, SubscriptionPanels
 from events.trace import trace
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.api import Problem
@@ -125,6 +127,7 @@ class IssueKeyForm(forms.Form):
 class SourceAdmin(Configuration):
     form = SourceForm
     list_display = ("name", "shown_uri", "description", "rate_limit", "keys_in_use", "enabled")
+    ordering = ("name",)  # said here, too: what is counted per row has no order of its own
     list_filter = ("enabled",)
     search_fields = ("name", "description")
     fieldsets = (
@@ -298,7 +301,9 @@ class EventTypeAdmin(EventTypePanels, Configuration):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
     ) -> HttpResponse:
         if obj is not None:
-            context |= {"listeners": Listeners(obj.name), **review_panel_context()}
+            context |= {"listeners": Listeners(obj.name), "periods": PERIODS}
+        if context["adminform"].form.asks:
+            context["errors"] = None  # there is nothing to correct
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)
 
     def has_send_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -332,14 +337,18 @@ class SubscriptionAdmin(SubscriptionPanels, Configuration):
     list_filter = ("enabled", "workflow")
     list_select_related = ("workflow",)
     search_fields = ("name", "description", "filter")
-    fieldsets = (
-        (None, {"fields": ("name", "description", "enabled")}),
-        ("Which events", {"fields": ("types", "sources", "filter")}),
-        ("What they start", {"fields": ("workflow",)}),
-    )
+    readonly_fields = ("verdicts",)
     autocomplete_fields = ("sources",)
     formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
     empty_message = "A subscription says which events start which workflow."
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        tried = ("verdicts",) if request.user.has_perm("events.view_event") else ()
+        return [
+            (None, {"fields": ("name", "description", "enabled")}),
+            ("Which events", {"fields": ("types", "sources", "filter", *tried)}),
+            ("What they start", {"fields": ("workflow",)}),
+        ]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "filter":
@@ -352,7 +361,15 @@ class SubscriptionAdmin(SubscriptionPanels, Configuration):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        return super().render_change_form(request, {**context, **dry_run_panel_context()}, *args, **kwargs)
+        context["periods"] = PERIODS
+        if context["adminform"].form.asks:
+            context["errors"] = None  # there is nothing to correct
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="Latest events")
+    def verdicts(self, row: Subscription) -> SafeString:
+        """What it says to them, which the browser asks for."""
+        return render_to_string("admin/events/subscription/verdicts_field.html", {"subscription": row})
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -18,7 +18,7 @@ from events.compatibility import REFUSED, Toll, Trial, breaks, toll
 from events.ingest import Stored
 from events.models import OWN_SOURCE, Event, EventType, Source
 from events.review import Review
-from events.review_panel import PERIODS, chosen_days, progress
+from events.review_panel import chosen_days, progress
 from events.schemas import SchemaError, Validator
 from project.api import Problem
 from project.editor import JSONCodeField
@@ -176,30 +176,25 @@ class EventTypePanels:
             days = chosen_days(request)
             if kind is None or problem or schema is None or not days:
                 problem = problem or "Write a schema first."
-                return TemplateResponse(request, _REVIEW, {**review_panel_context(), "problem": problem})
+                return TemplateResponse(request, _REVIEW, {"problem": problem})
             name, review = kind.name, Review.of_days(days)
-        trial, busy, stopped, refused = Trial(name, schema), None, "stop" in request.POST, []
+        trial, busy, refused = Trial(name, schema), None, []
         try:
-            if not stopped:
-                review.step(trial.types, trial.labels)
+            review.step(trial.types, trial.labels)
             with stored.reading():
                 refused = trial.tell_all(review.shown.get(REFUSED, ()))
         except stored.Busy as error:
             busy = error
         state = {"type": name, "schema": schema, "days": days, "review": review.to_json()}
         context = {
-            **review_panel_context(),
-            **progress(review, days, stopped=stopped or busy is not None),
+            **progress(review, days),
+            "panel": PANEL,
+            "url": reverse("admin:events_eventtype_review"),
             "state": sealed(request, PANEL, state),
             "busy": busy,
             "refused": refused,
         }
         return TemplateResponse(request, _REVIEW, context)
-
-
-def review_panel_context() -> dict[str, Any]:
-    """What the panel shows before anything was looked at, too."""
-    return {"panel": PANEL, "url": reverse("admin:events_eventtype_review"), "periods": PERIODS}
 
 
 def _refuse_strangers(request: HttpRequest) -> None:

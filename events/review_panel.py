@@ -16,11 +16,6 @@ def chosen_days(request: HttpRequest) -> int:
     return next((days for days in PERIODS if request.POST.get("days") == str(days)), 0)
 
 
-def progress(review: Review, days: int, *, stopped: bool) -> dict[str, Any]:
+def progress(review: Review, days: int) -> dict[str, Any]:
     """What templates/facts/review.html shows."""
-    return {
-        "review": review,
-        "period": PERIODS[days],
-        "percent": int(review.progress * 100),
-        "running": not (review.over or stopped),
-    }
+    return {"review": review, "period": PERIODS[days], "percent": int(review.progress * 100)}

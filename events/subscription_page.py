@@ -21,12 +21,12 @@ from events import stored
 from events.dry_run import BEFORE, NEWLY, NO_LONGER, Draft, DryRun, Impact, impact
 from events.models import FILTER_VARIABLES, Event, EventType, Source, Subscription
 from events.review import Review
-from events.review_panel import PERIODS, chosen_days, progress
+from events.review_panel import chosen_days, progress
 from project.expressions import ExpressionError, compile_expression
 from project.panels import panel, sealed, unsealed
 from workflows.models import Workflow
 
-LATEST: Final = 10  # events that are shown while somebody types
+LATEST: Final = 6  # events that are shown while somebody types
 PANEL: Final = "dry_run"
 
 
@@ -162,21 +162,20 @@ class SubscriptionPanels:
             found = asked(request)
             draft, saved, days = found.draft, found.saved, chosen_days(request)
             if draft is None or not days:
-                return TemplateResponse(request, _DRY_RUN, {**dry_run_panel_context(), "asked": found})
+                return TemplateResponse(request, _DRY_RUN, {"asked": found})
             review = Review.of_days(days)
         run, busy = DryRun.as_if_enabled(draft, saved), None
-        stopped = "stop" in request.POST
         try:
-            if not stopped:
-                review.step(run.types, run.labels)
+            review.step(run.types, run.labels)
             with stored.reading():
                 shown = _found(review, run)
         except stored.Busy as error:
             busy, shown = error, []
         state = {"draft": draft.to_json(), "saved": saved and saved.to_json(), "days": days, "review": review.to_json()}
         context = {
-            **dry_run_panel_context(),
-            **progress(review, days, stopped=stopped or busy is not None),
+            **progress(review, days),
+            "panel": PANEL,
+            "url": reverse("admin:events_subscription_dry_run"),
             "state": sealed(request, PANEL, state),
             "busy": busy,
             "run": run,
@@ -189,11 +188,6 @@ class SubscriptionPanels:
 
 
 _DRY_RUN: Final = "admin/events/subscription/dry_run.html"
-
-
-def dry_run_panel_context() -> dict[str, Any]:
-    """What the panel shows before anything was run, too."""
-    return {"panel": PANEL, "url": reverse("admin:events_subscription_dry_run"), "periods": PERIODS}
 
 
 def _refuse_strangers(request: HttpRequest) -> None:

@@ -127,9 +127,9 @@ subscriptions = st.lists(
     phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes, and the values are small
     suppress_health_check=list(HealthCheck),
 )
-@given(stored=events, configured=subscriptions)
+@given(sent=events, configured=subscriptions)
 def test_a_dry_run_says_of_any_event_what_the_router_said(
-    stored: list[dict[str, Any]], configured: list[dict[str, Any]]
+    sent: list[dict[str, Any]], configured: list[dict[str, Any]]
 ) -> None:
     for model in (Run, Event, Subscription, Workflow, Source, EventType):
         model._default_manager.all().delete()
@@ -150,8 +150,8 @@ def test_a_dry_run_says_of_any_event_what_the_router_said(
         )
         row.sources.set(Source.objects.filter(name__in=values["sources"]))
         rows.append(row)
-    for event in stored:
-        ingest.accept([Incoming(**event)], source=event["source"])
+    for values in sent:
+        ingest.accept([Incoming(**values)], source=values["source"])
     while routing.route():
         pass
 

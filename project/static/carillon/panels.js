@@ -1,6 +1,7 @@
 // Panels that HTMX fills: marks in the editor what one of them says is wrong, and says when the server does not answer.
 "use strict";
 
+const panelOf = (event) => event.target.closest("[data-panel]");
 const editorMarks = new Map();
 
 function markPlace(name, problem) {
@@ -18,7 +19,7 @@ function markPlace(name, problem) {
 }
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  event.target.removeAttribute("data-lost");
+  if (panelOf(event)) delete panelOf(event).dataset.lost;
   for (const name of (event.target.dataset.marks || "").split(" ").filter(Boolean)) {
     markPlace(name, event.target.querySelector(`[data-editor-problem="${name}"]`));
   }
@@ -27,19 +28,30 @@ document.addEventListener("htmx:afterSwap", (event) => {
 // A panel that goes on by itself would stand still without a word.
 for (const lost of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(lost, (event) => {
-    const panel = event.target.closest("[data-panel]");
-    if (!panel) return;
-    panel.dataset.lost = "";
-    for (const hidden of panel.querySelectorAll(".panel-lost")) hidden.hidden = false;
-    for (const running of panel.querySelectorAll(".panel-running")) running.hidden = true;
+    if (panelOf(event)) Object.assign(panelOf(event).dataset, { lost: "", stopped: "" });
   });
 }
 
-// Select2 tells jQuery of a choice, and nobody else.
+// Stopping it is only not asking for the next step; a click on anything else goes on.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-panel] button");
+  if (!button) return;
+  if ("stop" in button.dataset) panelOf(event).dataset.stopped = "";
+  else delete panelOf(event).dataset.stopped;
+});
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if ("step" in event.target.dataset && "stopped" in panelOf(event).dataset) event.preventDefault();
+});
+
+// Select2 tells jQuery of a choice, and nobody else; and its own field has no label.
 window.addEventListener("load", () => {
-  if (window.django && django.jQuery) {
-    django.jQuery(document).on("change.carillon", "select.admin-autocomplete", (event) => {
-      event.target.form.dispatchEvent(new Event("input"));
-    });
+  if (!window.django || !django.jQuery) return;
+  django.jQuery(document).on("change.carillon", "select.admin-autocomplete", (event) => {
+    event.target.form.dispatchEvent(new Event("input"));
+  });
+  for (const select of document.querySelectorAll("select.admin-autocomplete")) {
+    const label = document.querySelector(`label[for="${select.id}"]`);
+    const field = select.parentElement.querySelector(".select2-search__field");
+    if (label && field) field.setAttribute("aria-label", label.textContent.trim());
   }
 });
