@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -26,14 +27,19 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
+from events.listeners import Listeners
 from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Schedule, Source, Subscription
+from events.review_panel import PERIODS
 from events.scheduling import fire_now
-from events.schemas import SchemaError, Validator
+from events.stored import Busy
+from events.subscription_page import SubscriptionForm, SubscriptionPanels
 from events.trace import trace
 from events.welcome import start
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.api import Problem
-from project.editor import CodeField, JSONCodeField
+from project.editor import CodeField
+from project.panels import PanelMedia
 from project.scopes import Scope
 from project.secrets import mask
 from project.settings_form import SecretField
@@ -122,6 +128,7 @@ class IssueKeyForm(forms.Form):
 class SourceAdmin(Configuration):
     form = SourceForm
     list_display = ("name", "shown_uri", "description", "rate_limit", "keys_in_use", "enabled")
+    ordering = ("name",)  # said here, too: what is counted per row has no order of its own
     list_filter = ("enabled",)
     search_fields = ("name", "description")
     fieldsets = (
@@ -239,48 +246,6 @@ class ApiKeyAdmin(Configuration):
         self.message_user(request, f"Revoked: {', '.join(map(str, valid)) or 'none, they were revoked before'}.")
 
 
-class EventTypeForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    schema = JSONCodeField(
-        required=False,
-        rows=14,
-        label="JSON Schema",
-        help_text="What the type's data must look like (JSON Schema 2020-12). Saving another one adds a version; "
-        "events may still name an older one in dataschema. Empty: anything goes.",
-    )
-
-    class Meta:
-        model = EventType
-        fields = ("name", "description", "example", "retired")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.latest = self.instance.schemas.first() if self.instance.pk else None
-        if self.latest and "schema" in self.fields:
-            self.initial["schema"] = self.latest.schema
-
-    def clean(self) -> None:
-        schema, example = self.cleaned_data.get("schema"), self.cleaned_data.get("example")
-        if schema is None:
-            if self.latest is not None and "schema" not in self.errors:
-                self.add_error("schema", "Versions are never taken back. To let anything pass, write {}.")
-            return
-        try:
-            validator = Validator(schema)
-        except SchemaError as error:
-            self.add_error("schema", str(error))
-        else:
-            for fault in validator.faults(example, "example") if example is not None else ():
-                self.add_error("example", f"{fault.path}: {fault.message}")
-
-    def _update_errors(self, errors: ValidationError) -> None:
-        # The model holds the example against the stored schema; `clean` above has held it against the one in the form.
-        if hasattr(errors, "error_dict"):
-            errors.error_dict.pop("example", None)
-            if not errors.error_dict:
-                return
-        super()._update_errors(errors)  # type: ignore[misc]
-
-
 class SchemaInline(TabularInline):
     model = EventSchema
     verbose_name_plural = "schema versions"
@@ -304,8 +269,10 @@ class SchemaInline(TabularInline):
 
 
 @admin.register(EventType)
-class EventTypeAdmin(Configuration):
+class EventTypeAdmin(EventTypePanels, Configuration):
     form = EventTypeForm
+    change_form_template = "admin/events/eventtype/change_form.html"
+    Media = PanelMedia
     list_display = ("name", "description", "latest", "retired")
     list_filter = ("retired",)
     search_fields = ("name", "description")
@@ -315,6 +282,7 @@ class EventTypeAdmin(Configuration):
     )
     shown_instead: ClassVar = {"schema": "latest"}
     inlines = (SchemaInline,)
+    actions_detail = ("send",)
     empty_message = "An event type is a kind of event that producers may send, like order.paid."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[EventType]:
@@ -329,26 +297,89 @@ class EventTypeAdmin(Configuration):
         if (schema := form.cleaned_data.get("schema")) is not None:
             obj.add_schema(schema)
 
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.panel_urls(), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        if obj is not None:
+            context |= {"listeners": Listeners(obj.name), "periods": PERIODS}
+        if context["adminform"].form.asks:
+            context["errors"] = None  # there is nothing to correct
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+
+    def has_send_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("events.change_event"))
+
+    @action(description="Send a test event", icon="send", url_path="send", permissions=["send"])
+    def send(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        kind = only(self, request, object_id).get()
+        form = SendForm(kind, request.POST or None)
+        if form.is_valid() and (kept := form.send()):
+            self.log_change(request, kind, f"Sent the test event {kept.uid}.")
+            self.message_user(request, f"The test event {kept.uid} was sent.")
+            return redirect("admin:events_event_change", kept.uid)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Send a test event of {kind}",
+            "opts": self.opts,
+            "original": kind,
+            "form": form,
+            "media": self.media + form.media,
+        }
+        return TemplateResponse(request, "admin/events/eventtype/send.html", context)
+
 
 @admin.register(Subscription)
-class SubscriptionAdmin(Configuration):
+class SubscriptionAdmin(SubscriptionPanels, Configuration):
+    form = SubscriptionForm
+    change_form_template = "admin/events/subscription/change_form.html"
+    Media = PanelMedia
     list_display = ("name", "hears", "shown_filter", "starts", "enabled")
     list_filter = ("enabled", "workflow")
     list_select_related = ("workflow",)
     search_fields = ("name", "description", "filter")
-    fieldsets = (
-        (None, {"fields": ("name", "description", "enabled")}),
-        ("Which events", {"fields": ("types", "sources", "filter")}),
-        ("What they start", {"fields": ("workflow",)}),
-    )
+    readonly_fields = ("verdicts",)
     autocomplete_fields = ("sources",)
     formfield_overrides = Configuration.formfield_overrides | {ArrayField: {"widget": UnfoldAdminTextInputWidget}}
     empty_message = "A subscription says which events start which workflow."
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        tried = ("verdicts",) if request.user.has_perm("events.view_event") else ()
+        return [
+            (None, {"fields": ("name", "description", "enabled")}),
+            ("Which events", {"fields": ("types", "sources", "filter", *tried)}),
+            ("What they start", {"fields": ("workflow",)}),
+        ]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "filter":
             return CodeField(language="cel", rows=2, required=False, help_text=db_field.help_text)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.panel_urls(), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["periods"] = PERIODS
+        if context["adminform"].form.asks:
+            context["errors"] = None  # there is nothing to correct
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="Latest events")
+    def verdicts(self, row: Subscription) -> SafeString:
+        """What it says to them, which the browser asks for."""
+        return render_to_string("admin/events/subscription/verdicts_field.html", {"subscription": row})
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if isinstance(form.impact, Busy):
+            self.message_user(request, f"What this changes could not be told: {form.impact}", messages.WARNING)
+        elif form.impact:
+            self.message_user(request, str(form.impact))
 
     @display(description="types", label=True)
     def hears(self, row: Subscription) -> list[str]:

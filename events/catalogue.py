@@ -73,8 +73,36 @@ class Rule:
     workflow_enabled: bool
     enabled: bool
 
+    @classmethod
+    def of(cls, row: Subscription, *, sources: Iterable[str], version: int | None) -> Rule:
+        """The subscription of this row, stored or not. `version`: the key of its workflow's newest one, if any."""
+        compiled, fault = None, ""
+        if version is None:
+            fault = f"its workflow {row.workflow} has no published version"
+        if row.filter:
+            try:
+                compiled = compile_expression(row.filter, FILTER_VARIABLES)
+            except ExpressionError as error:
+                fault = f"the filter does not compile: {error}"
+        return cls(
+            name=row.name,
+            types=tuple(row.types),
+            sources=tuple(sources),
+            filter=compiled,
+            fault=fault,
+            workflow=row.workflow_id,
+            version=version or 0,
+            workflow_enabled=row.workflow.enabled,
+            enabled=row.enabled,
+        )
+
     def hears_type(self, type_name: str) -> bool:
-        return any(type_name == t or (t.endswith("*") and type_name.startswith(t[:-1])) for t in self.types)
+        return self.pattern(type_name) is not None
+
+    def pattern(self, type_name: str) -> str | None:
+        """By which of its types it hears of this one; None: it does not."""
+        heard = (t for t in self.types if type_name == t or (t.endswith("*") and type_name.startswith(t[:-1])))
+        return next(heard, None)
 
     def hears_source(self, source: str) -> bool:
         return not self.sources or any(source == s or source.startswith(f"{s}/") for s in self.sources)
@@ -146,25 +174,7 @@ def _types() -> dict[str, Type]:
 
 
 def _rule(row: Any) -> Rule:  # a Subscription with its workflow's newest version
-    compiled, fault = None, ""
-    if row.version is None:
-        fault = f"its workflow {row.workflow} has no published version"
-    if row.filter:
-        try:
-            compiled = compile_expression(row.filter, FILTER_VARIABLES)
-        except ExpressionError as error:
-            fault = f"the filter does not compile: {error}"
-    return Rule(
-        name=row.name,
-        types=tuple(row.types),
-        sources=tuple(source.uri for source in row.sources.all()),
-        filter=compiled,
-        fault=fault,
-        workflow=row.workflow_id,
-        version=row.version or 0,
-        workflow_enabled=row.workflow.enabled,
-        enabled=row.enabled,
-    )
+    return Rule.of(row, sources=[source.uri for source in row.sources.all()], version=row.version)
 
 
 class Bucket:

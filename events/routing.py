@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import structlog
 from django.db import transaction
@@ -14,11 +14,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from events import waiting
-from events.catalogue import Rule, Rules, rules
+from events.catalogue import Rules, rules
 from events.models import Event
+from events.verdicts import Judge
 from project import bulk, metrics
 from project.batch import together_or_alone
-from project.expressions import Context, EvaluationError, make_context
 from workflows import engine
 from workflows.work import Start
 
@@ -71,58 +71,26 @@ def judge(event: Event, known: Rules) -> tuple[list[Verdict], list[Start]]:
     candidates = known.for_type(event.type)
     if not candidates:
         return [], []
-    envelope = event.envelope()
-    context = _Lazy(envelope)
+    judge = Judge(event)
     verdicts: list[Verdict] = []
     starts: list[Start] = []
     for rule in candidates:
-        verdict, reason = _ask(rule, event, context)
+        verdict, reason = judge.ask(rule)
         verdicts.append({"name": rule.name, "verdict": verdict, **({"reason": reason} if reason else {})})
         if verdict == "matched":
             starts.append(
                 Start(
                     rule.workflow,
                     rule.version,
-                    envelope,
+                    judge.envelope,
                     origin=event.uid,
                     trigger=rule.name,
                     depth=event.depth,
                 )
             )
     if len(starts) == 1:
-        starts = [replace(starts[0], context=context.made)]
+        starts = [replace(starts[0], context=judge.context)]
     return verdicts, starts
-
-
-class _Lazy:
-    """The event's context, built when the first filter asks for it: most events meet rules without one."""
-
-    def __init__(self, envelope: dict[str, Any]) -> None:
-        self._envelope = envelope
-        self.made: Context | None = None
-
-    def get(self) -> Context:
-        if self.made is None:
-            self.made = make_context(event=self._envelope)
-        return self.made
-
-
-def _ask(rule: Rule, event: Event, context: _Lazy) -> tuple[str, str]:
-    if not rule.enabled:
-        return "disabled", "the subscription is disabled"
-    if not rule.workflow_enabled:
-        return "disabled", "its workflow is disabled"
-    if not rule.hears_source(event.source):
-        return "filtered", f"{event.source} is not among its sources: {', '.join(rule.sources)}"
-    if rule.fault:
-        return "error", rule.fault
-    if rule.filter is None:
-        return "matched", ""
-    try:
-        verdict = rule.filter.explain(context.get())
-    except EvaluationError as error:  # the event itself cannot be a context
-        return "error", error.reason
-    return verdict.outcome, verdict.reason
 
 
 def _route_alone(event: Event) -> Counter[str]:

@@ -37,9 +37,12 @@ class Validator:
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise SchemaError(str(error)) from error
 
+    def accepts(self, data: Any) -> bool:
+        return bool(self._validator.is_valid(data))
+
     def faults(self, data: Any, path: str) -> list[Fault]:
         """Every violation with its path below `path`; empty when there is none. At most 50 are told."""
-        if self._validator.is_valid(data):
+        if self.accepts(data):
             return []
         found = []
         for error in self._validator.iter_errors(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any, ClassVar, Final
 
 from liquid import BoundTemplate, Environment
@@ -145,6 +146,30 @@ def _syntax_problems(prefix: str, sources: Mapping[str, Any]) -> Iterable[tuple[
                     prefix + part,
                     f'line {line}: unknown filter "{name}"; known: {", ".join(sorted(template.env.filters))}',
                 )
+
+
+def fields_read(sources: Mapping[str, str], languages: Mapping[str, Mapping[str, str]]) -> frozenset[tuple[str, ...]]:
+    """The fields that a template reads in any language, as the names that lead to each; up to where a list begins.
+
+    >>> sorted(fields_read({"text": "{{ event.data.items[0].sku }} {{ event.id }}"}, {}))
+    [('event', 'data', 'items'), ('event', 'id')]
+    """
+    found: set[tuple[str, ...]] = set()
+    for parts in (sources, *languages.values()):
+        for part, source in parts.items():
+            try:
+                variables = _compile(source, part == "html").analyze().globals
+            except LiquidError:  # saved by another release, perhaps
+                continue
+            found.update(_names(variable.segments) for several in variables.values() for variable in several)
+    return frozenset(found)
+
+
+_OF_LISTS: Final = ("size", "first", "last")  # what Liquid says of a list or a text; no fields
+
+
+def _names(segments: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(takewhile(lambda part: isinstance(part, str) and part not in _OF_LISTS, segments))
 
 
 def _render(name: str, part: str, source: str, context: Mapping[str, Any]) -> str:

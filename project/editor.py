@@ -101,6 +101,8 @@ class JSONCodeField(forms.JSONField):
                     code="invalid",
                     params={"line": error.lineno, "column": error.colno, "reason": error.msg},
                 ) from error
+            except RecursionError as error:
+                raise ValidationError("This is nested too deep.", code="invalid") from error
         return super().to_python(value)
 
     def clean(self, value: Any) -> Any:

@@ -258,6 +258,9 @@ CARILLON_URL = env.str("CARILLON_URL", "http://localhost:8000")
 
 # --- admin -----------------------------------------------------------------------------------------------------------
 
+# How many runs in 7 days a saved subscription may start more, or fewer, before the admin asks whether that is meant.
+SUBSCRIPTION_CONFIRM_ABOVE = env.int("SUBSCRIPTION_CONFIRM_ABOVE", 100)
+
 LOGIN_URL = reverse_lazy("admin:login")
 FORMAT_MODULE_PATH = "project.formats"
 UNFOLD: dict[str, Any] = {
