@@ -10,10 +10,10 @@ from django.utils import timezone
 from pydantic import AfterValidator, Field
 
 from project import bulk
-from project.durations import Duration
+from project.durations import Duration, format_duration
 from workflows import gates
 from workflows.actions import Action, Call, Wait, action
-from workflows.actions.base import Json, Key, longer_than_nothing
+from workflows.actions.base import Json, Key, Rehearsal, longer_than_nothing
 
 
 @action("throttle")
@@ -43,3 +43,7 @@ class Throttle(Action):
             turns.append(Wait(at, output) if at > now else output)
         bulk.update(list(held.values()), ("value", "due_at"))
         return turns
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        would = f"pass, or wait for its turn: {self.limit} in {format_duration(self.per)}"
+        return Rehearsal(would, {"at": timezone.now().isoformat()}, "example")
