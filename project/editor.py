@@ -29,10 +29,11 @@ _FILES = (
     "codemirror/overlay.js",
     "codemirror/matchbrackets.js",
     "codemirror/autorefresh.js",
+    "codemirror/show-hint.js",
     "carillon/editor.js",
 )
 # `defer`: they run in this order when the page has been read. The stubs know only strings.
-_SCRIPTS: Any = [Script(path, defer=True) for path in _FILES]
+SCRIPTS: Any = [Script(path, defer=True) for path in _FILES]
 
 
 class Editor(UnfoldAdminTextareaWidget):
@@ -44,7 +45,7 @@ class Editor(UnfoldAdminTextareaWidget):
 
     @property
     def media(self) -> forms.Media:
-        return forms.Media(css={"all": ["codemirror/codemirror.css"]}, js=_SCRIPTS)
+        return forms.Media(css={"all": ["codemirror/codemirror.css", "codemirror/show-hint.css"]}, js=SCRIPTS)
 
 
 class _CodeBoundField(forms.BoundField):
@@ -100,6 +101,10 @@ class JSONCodeField(forms.JSONField):
                     "Line %(line)s, column %(column)s: this is not JSON: %(reason)s.",
                     code="invalid",
                     params={"line": error.lineno, "column": error.colno, "reason": error.msg},
+                ) from error
+            except (RecursionError, ValueError) as error:
+                raise ValidationError(
+                    "This is nested too deep, or has a number of thousands of digits.", code="invalid"
                 ) from error
         return super().to_python(value)
 
