@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from events.models import Event, EventType, Source, Subscription
 from project import samples
 from project.identifiers import new_uid
 from project.samples import Person, Sample
+from workflows.models import WorkflowVersion
 
 Json: TypeAlias = Any
 
 EXAMPLES: Final = "Examples of event types"
 STORED: Final = "Latest events"
 LATEST: Final = 20
-LOOKED_AT: Final = 200  # of the newest events, for some of the types that matter
+LOOKED_AT: Final = 200  # of the newest events, for those of types that a pattern means
+MOST_TYPES: Final = 10  # whose newest events are asked for, a query each
 
 
 def example_of(type_name: str) -> dict[str, Json]:
@@ -39,8 +42,8 @@ def example_of(type_name: str) -> dict[str, Json]:
 class EventSamples:
     """Keys are `type:NAME` and the uids of stored events."""
 
-    def offered(self, person: Person, *, workflow: str = "") -> Sequence[Sample]:
-        heard = _heard_by(workflow) if workflow else ()
+    def offered(self, person: Person, *, workflow: str = "", template: str = "") -> Sequence[Sample]:
+        heard = _heard_by(_telling(template)) if template else _heard_by([workflow]) if workflow else ()
         return [*self._examples(person, heard), *self._stored(person, heard)]
 
     def event(self, person: Person, key: str) -> dict[str, Json] | None:
@@ -65,14 +68,28 @@ class EventSamples:
     def _stored(self, person: Person, heard: Sequence[str]) -> list[Sample]:
         if not person.has_perm("events.view_event"):
             return []
-        newest = Event.objects.only("uid", "type", "subject", "received_at").order_by("-uid")[:LOOKED_AT]
-        events = sorted(newest, key=lambda event: not _is_heard(event.type, heard))[:LATEST]
-        return [Sample(str(event.uid), _label(event), STORED) for event in events]
+        exact = [name for name in heard if not name.endswith("*")][:MOST_TYPES]
+        found = {event.uid: event for name in exact for event in _newest().filter(type=name)[:LATEST]}
+        found |= {event.uid: event for event in _newest()[:LOOKED_AT]}
+        events = sorted(found.values(), key=lambda event: event.uid, reverse=True)
+        events.sort(key=lambda event: not _is_heard(event.type, heard))
+        return [Sample(str(event.uid), _label(event), STORED) for event in events[:LATEST]]
 
 
-def _heard_by(workflow: str) -> list[str]:
-    """The types, and patterns of types, whose events may start the workflow."""
-    lists = Subscription.objects.filter(workflow__name=workflow).values_list("types", flat=True)
+def _newest() -> QuerySet[Event]:
+    """Walked along the primary key, or for one type along the index `event_by_type`."""
+    return Event.objects.only("uid", "type", "subject", "received_at").order_by("-uid")
+
+
+def _telling(template: str) -> QuerySet[Any]:
+    """The names of the workflows with a step that notifies by this template, in any version."""
+    telling = WorkflowVersion.objects.filter(definition__contains={"steps": [{"with": {"template": template}}]})
+    return telling.values("workflow__name")
+
+
+def _heard_by(workflows: Collection[str] | QuerySet[Any]) -> list[str]:
+    """The types, and patterns of types, whose events may start one of these workflows."""
+    lists = Subscription.objects.filter(workflow__name__in=workflows).values_list("types", flat=True)
     return [name for names in lists for name in names]
 
 

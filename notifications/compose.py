@@ -15,13 +15,12 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.html import strip_tags
 
-from notifications.catalogue import Catalogue, LiveChannel, catalogue
+from notifications.catalogue import Catalogue, LiveChannel, LiveTemplate, catalogue
 from notifications.channels import channel_types
 from notifications.models import Channel, Delivery, DeliveryState, Priority, Recipient
 from notifications.preferences import quiet_until, wants
-from notifications.rendering import PARTS, RenderError, in_language, render
+from notifications.rendering import PARTS, RenderError, in_language, render_message
 from project import bulk
 from project.identifiers import new_uid
 from project.names import MOST_SHOWN, unknown
@@ -47,7 +46,7 @@ class Request:
     `data` if given, else `context["event"]`, else the whole context. `template` may be empty where nothing but such
     receivers is named. `origin` is what caused it: what one origin sends to one address by one channel is sent once,
     however often it is asked for. A second notification with the same `dedupe_key` to one address by one channel is
-    skipped for an hour.
+    skipped for an hour. A `draft` is used in place of the stored template: for a test of what is not saved yet.
     """
 
     origin: UUID | None
@@ -59,6 +58,7 @@ class Request:
     category: str = ""
     priority: str = Priority.NORMAL
     dedupe_key: str = ""
+    draft: LiveTemplate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +333,7 @@ def _drafted(requests: Sequence[Request]) -> list[list[Delivery]]:
 def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: datetime) -> list[Delivery]:
     if request.priority not in PRIORITIES:
         raise ComposeError(unknown("priority", request.priority, Priority.values))
-    if request.template and request.template not in known.templates:
+    if request.template and request.draft is None and request.template not in known.templates:
         raise ComposeError(unknown("template", request.template, sorted(known.templates)))
     words = _Words(request, known)
     drafts = []
@@ -442,7 +442,7 @@ class _Words:
     def __init__(self, request: Request, known: Catalogue) -> None:
         self._request = request
         self._known = known
-        self._template = known.templates.get(request.template)
+        self._template = request.draft or known.templates.get(request.template)
         self._context = {**request.context, **(request.data or {})}
         self._made: dict[tuple[str, frozenset[str]], dict[str, Any]] = {}
 
@@ -480,14 +480,10 @@ class _Words:
                 f"known: {', '.join(sorted(self._known.templates)[:MOST_SHOWN]) or 'none'}"
             )
         sources = in_language(template.sources, template.languages, language)
-        from_html = "text" in parts and not sources.get("text")
         try:
-            rendered = render(template.name, sources, parts | {"html"} if from_html else parts, self._context)
+            return render_message(template.name, sources, parts, self._context)
         except RenderError as error:
             raise ComposeError(str(error)) from error
-        if from_html and "html" in rendered:
-            rendered["text"] = strip_tags(rendered["html"]).strip()
-        return {part: words for part, words in rendered.items() if part in parts}
 
     def _type(self) -> str:
         event = self._context.get("event")

@@ -1,7 +1,8 @@
 """The code editor of forms: a textarea that a browser with JavaScript turns into an editor that marks wrong lines.
 
-A ValidationError with `params={"line": 3}`, or in JSON `params={"path": "de.subject"}` (project/faults.py), is shown at
-its line of the editor; without JavaScript the message stands below the textarea with its line number.
+A ValidationError with `params={"line": 3}`, or in JSON `params={"path": "de.subject"}` (project/faults.py), or one
+whose message begins with its line (`line 3: …`), is shown at its line of the editor; without JavaScript the message
+stands below the textarea with its line number.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ class Editor(UnfoldAdminTextareaWidget):
         return forms.Media(css={"all": ["codemirror/codemirror.css", "codemirror/show-hint.css"]}, js=SCRIPTS)
 
 
+_TOLD_LINE = re.compile(r"line ([0-9]{1,6})\b")
+
+
 class _CodeBoundField(forms.BoundField):
     def build_widget_attrs(self, attrs: Any, widget: forms.Widget | None = None) -> Any:
         attrs = super().build_widget_attrs(attrs, widget)
@@ -61,8 +65,11 @@ class _CodeBoundField(forms.BoundField):
 
     def _line_of(self, problem: ValidationError) -> int | None:
         params = problem.params or {}
-        if "line" in params or not params.get("path"):
-            return params.get("line")
+        if "line" in params:
+            return params["line"]
+        if not params.get("path"):
+            told = _TOLD_LINE.match(params.get("message", ""))
+            return int(told[1]) if told else None
         path = tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", params["path"]))
         try:
             return documents.read(str(self.value()))[0].line(path)  # JSON is YAML

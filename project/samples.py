@@ -28,8 +28,8 @@ class Sample:
 class Samples(Protocol):
     """Where samples come from. A person is offered and given only what they may see."""
 
-    def offered(self, person: Person, *, workflow: str = "") -> Sequence[Sample]:
-        """Those to choose from, the likeliest first; `workflow` is what they are for."""
+    def offered(self, person: Person, *, workflow: str = "", template: str = "") -> Sequence[Sample]:
+        """Those to choose from, the likeliest first; `workflow` or `template` names what they are for."""
 
     def event(self, person: Person, key: str) -> dict[str, Json] | None:
         """The event, as expressions and templates see it; None when there is none."""
@@ -42,9 +42,9 @@ def offer(source: Samples) -> None:
     _sources.append(source)
 
 
-def offered(person: Person, *, workflow: str = "") -> list[Sample]:
+def offered(person: Person, *, workflow: str = "", template: str = "") -> list[Sample]:
     """The samples of every app."""
-    return [sample for source in _known() for sample in source.offered(person, workflow=workflow)]
+    return [one for source in _known() for one in source.offered(person, workflow=workflow, template=template)]
 
 
 def event(person: Person, key: str) -> dict[str, Json] | None:

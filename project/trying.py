@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from project import samples
-from project.api import BadRequest, load
+from project.api import BadRequest, holds_nul, load
 from project.editor import JSONCodeField
 from project.samples import Person, Sample
 
@@ -39,6 +39,8 @@ class DocumentField(JSONCodeField):
                 load(value.encode())  # what the API would refuse, for it could not be kept
             except BadRequest as error:
                 raise ValidationError(str(error)) from error
+        if holds_nul(found):
+            raise ValidationError("It holds the character NUL, which PostgreSQL cannot keep.")
         return found
 
 
@@ -61,8 +63,8 @@ class EventForm(forms.Form):
     class Media:
         js = (_SCRIPT,)
 
-    def __init__(self, data: Any = None, *, person: Person, workflow: str = "") -> None:
-        offered = samples.offered(person, workflow=workflow)
+    def __init__(self, data: Any = None, *, person: Person, workflow: str = "", template: str = "") -> None:
+        offered = samples.offered(person, workflow=workflow, template=template)
         super().__init__(data, initial={"document": self._first(person, offered)})
         sample: Any = self.fields["sample"]
         sample.choices = [

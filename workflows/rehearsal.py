@@ -7,6 +7,7 @@ that PostgreSQL itself keeps from writing: no trigger fires, no sequence moves, 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,11 @@ class Told:
         if self.row.state != StepState.SUCCEEDED or self.rehearsal is None:
             return ""
         return "given" if self.given else self.rehearsal.known
+
+    @property
+    def output(self) -> str:
+        """Its output as JSON, for scripts."""
+        return json.dumps(self.row.output, ensure_ascii=False, default=str)
 
 
 @dataclass(slots=True)

@@ -59,12 +59,6 @@ def coloured_lines(text: str, language: str) -> list[SafeString]:
     return [mark_safe(line) for line in lines[: len(text.splitlines())]]
 
 
-@register.filter(name="json")
-def as_json(value: Any) -> str:
-    """JSON in one line, for scripts."""
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
 @register.filter
 def moment(value: datetime | str | None) -> SafeString | str:
     """A time to the second, and how long ago; RFC 3339 texts too."""

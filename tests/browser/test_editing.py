@@ -254,3 +254,64 @@ def test_versions_are_compared_and_an_old_one_is_published_again(admin: Admin, s
     expect(page.get_by_text("Version 2 is published again, as version 4.")).to_be_visible()
     assert shop.versions.first().source == shop.versions.get(number=2).source  # type: ignore[union-attr]
     expect(page.locator("#id_definition")).to_have_value(shop.versions.get(number=2).source)
+
+
+def test_a_template_is_seen_while_it_is_written_in_every_language(admin: Admin, shop: Workflow) -> None:
+    page = admin.page
+    admin.open("notifications/template/order-paid/change/")
+    preview = page.locator("#preview")
+    expect(preview).to_contain_text("Order A-1 paid")
+    expect(page.frame_locator(".message-html").get_by_role("heading")).to_have_text("Order A-1")
+    assert page.locator(".message-html").get_attribute("sandbox") == ""
+    page.check("#language-de")
+    expect(preview).to_contain_text("Bestellung A-1 bezahlt")
+    expect(preview).to_contain_text("Ada paid 120.5.")
+
+    admin.write("text", "{{ event.data.customer }}\n{{ event.data.nick }} {{ event.data.title | default: 'no title' }}")
+    expect(preview).to_contain_text("text: line 2: event.data.nick is undefined")
+    expect(preview).to_contain_text("event.data.title text, line 2")
+    expect(page.locator(".editor-problem")).to_have_text("line 2: event.data.nick is undefined")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        for width in (1280, 390):
+            admin.picture(f"all-template-mistake-{theme}-{width}", width=width)
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    admin.write("text", "{{ event.data.title | default: 'no title' }}")
+    expect(page.locator(".editor-problem")).to_have_count(0)
+    expect(preview).to_contain_text("no title")
+    expect(preview).to_contain_text("The template does without")
+    admin.write("languages", '{\n  "de": {\n    "text": "{{ event."\n  }\n}')
+    expect(page.locator("#id_languages + .CodeMirror .editor-problem")).to_contain_text("de.text: ")
+    admin.write("languages", '{"fr": {"text": "Merci, {{ event.data.customer }}"}}')
+    page.check("#language-fr")
+    expect(preview).to_contain_text("Merci, Ada")
+
+    page.select_option("#id_sample", label=page.locator("#id_sample option", has_text="A-2").inner_text())
+    expect(preview).to_contain_text("Merci, Grace")
+    page.once("dialog", lambda dialog: dialog.accept())
+    admin.open("")
+
+
+def test_a_test_of_a_template_is_a_delivery_like_any_other(admin: Admin, shop: Workflow, redis_url: str) -> None:
+    page = admin.page
+    admin.open("notifications/template/order-paid/change/")
+    expect(page.get_by_text("Your account has no e-mail address to send it to.")).to_be_visible()
+    page.click("text=Add one")
+    page.fill("#id_email", "me@example.com")
+    page.click("[name=_save]")
+    admin.open("notifications/template/order-paid/change/")
+    admin.write("subject", "Not saved yet: {{ event.data.order_id }}")
+    page.click("button:has-text('Send me a test')")
+    page.click("text=see what becomes of it")
+    page.once("dialog", lambda dialog: dialog.accept())
+    expect(page.locator("#content")).to_contain_text("Not saved yet: A-1")
+    delivery = Delivery.objects.get()
+    assert (delivery.to, delivery.channel.name, delivery.template, delivery.category) == (
+        *("me@example.com", "mail"),
+        *("order-paid", "test"),
+    )
+    admin.open("notifications/template/order-paid/change/")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("button:text-is('Send')")
+    expect(page.locator("#sent")).to_contain_text("It is on its way")
+    assert Delivery.objects.filter(channel__name="chat").exists()

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from events.models import Event, EventType, Source, Subscription
+from notifications.models import Channel, Template
 from project import samples
 from tests.workflows.runs import workflow
 
@@ -40,6 +41,27 @@ def test_what_the_workflow_hears_is_offered_first(person: User) -> None:
     assert [one.key for one in offered] == ["type:order.paid", "type:account.opened", str(paid.pk), str(opened.pk)]
     assert offered[2].label.startswith("order.paid A-7 · ")
     assert samples.offered(person)[0].key == "type:account.opened"
+
+
+def test_a_rare_event_that_the_workflow_hears_is_offered_all_the_same(person: User) -> None:
+    paid = store("order.paid", "1")
+    Subscription.objects.update(types=["order.paid"])
+    for number in range(250):
+        store("account.opened", f"a{number}")
+    offered = [one.key for one in samples.offered(person, workflow="order-paid")]
+    assert offered[2] == str(paid.pk)
+    assert len(offered) == 22
+
+
+def test_for_a_template_those_come_first_that_lead_to_it(person: User) -> None:
+    Channel.objects.create(name="mail", type="email", default=True)
+    Template.objects.create(name="opened", text="x")
+    version = workflow("  - {id: a, action: notify, with: {to: [ada@example.com], template: opened}}", "welcome")
+    Subscription.objects.create(name="opened", types=["account.opened"], workflow=version.workflow)
+    assert samples.offered(person, template="opened")[0].key == "type:account.opened"
+    EventType.objects.create(name="a.first", example={})
+    assert samples.offered(person, template="opened")[0].key == "type:account.opened"
+    assert samples.offered(person, template="other")[0].key == "type:a.first"
 
 
 def test_an_example_is_an_event_with_the_types_example_data(person: User) -> None:
