@@ -13,15 +13,18 @@ from pydantic import AfterValidator
 from events import cloudevents, ingest, waiting
 from events.catalogue import catalogue
 from events.cloudevents import Incoming
-from events.models import OWN_SOURCE, Event, EventWait
+from events.models import OWN_SOURCE, Event, EventType, EventWait
+from events.samples import example_of
 from project import bulk
 from project.api import Problem
-from project.durations import Duration
+from project.durations import Duration, format_duration
 from project.expressions import EvaluationError, ExpressionError, is_dynamic
+from project.identifiers import new_uid
 from project.names import unknown
 from workflows.actions import Action, Call, StepError, Wait, action
-from workflows.actions.base import Json, Turn, longer_than_nothing
+from workflows.actions.base import Json, Named, Rehearsal, Turn, longer_than_nothing
 from workflows.engine import MOST_DEPTH
+from workflows.vocabulary import MOST_NAMES, Names, named
 
 TIMED_OUT: Final = {"outcome": "timed_out"}
 
@@ -36,7 +39,7 @@ def _own(source: str) -> str:
 class Emit(Action):
     """Stores an event in the step's own transaction. Output: {"uid", "id", "duplicate"}."""
 
-    type: str
+    type: Annotated[str, Named("event types")]
     data: Json = None
     subject: str = ""
     id: str = ""
@@ -58,9 +61,17 @@ class Emit(Action):
             events = [one._event(call) for one, call in calls]
             stored = ingest.accept(events, source=OWN_SOURCE, batch=len(calls) > 1)
         except Problem as error:
-            told = "; ".join(f"{fault.path}: {fault.message}" for fault in error.errors) or error.text
-            raise StepError(told, permanent=True) from error
+            raise _refused(error) from error
         return [{"uid": str(event.uid), "id": event.id, "duplicate": event.duplicate} for event in stored]
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        try:
+            event = self._event(call)
+            ingest.check([event], source=OWN_SOURCE)
+        except Problem as error:
+            raise _refused(error) from error
+        output = {"uid": str(new_uid()), "id": event.id, "duplicate": False}
+        return Rehearsal(f"store an event {self.type}", output, "example")
 
     def _event(self, call: Call) -> Incoming:
         if call.depth >= MOST_DEPTH:
@@ -79,8 +90,9 @@ class Emit(Action):
 class WaitForEvent(Action):
     """Waits for an event. Output: {"outcome": "received", "event": the event}, or {"outcome": "timed_out"}."""
 
-    type: str
+    type: Annotated[str, Named("event types")]
     match: str = ""
+    """An expression over `incoming`, the event that comes: incoming.data.order_id == event.data.order_id"""
     timeout: Annotated[Duration, AfterValidator(longer_than_nothing)]
 
     @classmethod
@@ -109,6 +121,11 @@ class WaitForEvent(Action):
             return waiting.received(event)
         return Wait(datetime.fromisoformat(output["until"]), TIMED_OUT) if looking_back else output
 
+    def rehearse(self, call: Call) -> Rehearsal:
+        self._wait(call, {}, timezone.now())
+        would = f"wait for an event {self.type}, at most {format_duration(self.timeout)}"
+        return Rehearsal(would, {"outcome": "received", "event": example_of(self.type)}, "example")
+
     def _wait(self, call: Call, received: Mapping[str, datetime], now: datetime) -> EventWait:
         if problem := next(type_problems(self.type), None):
             raise StepError(f"type: {problem[1]}", permanent=True)
@@ -125,6 +142,11 @@ class WaitForEvent(Action):
             )
         except (EvaluationError, ExpressionError) as error:
             raise StepError(f"match can never be true: {error}", permanent=True) from error
+
+
+def _refused(problem: Problem) -> StepError:
+    told = "; ".join(f"{fault.path}: {fault.message}" for fault in problem.errors) or problem.text
+    return StepError(told, permanent=True)
 
 
 def _origin(call: Call) -> str:
@@ -169,3 +191,9 @@ def type_problems(name: str) -> Iterator[tuple[str, str]]:
         yield "type", unknown("event type", name, sorted(known))
     elif known[name].retired:
         yield "type", f'the event type "{name}" is retired'
+
+
+@named("event types")
+def _types() -> Names:
+    known = EventType.objects.filter(retired=False).values_list("name", "description")[:MOST_NAMES]
+    return {name: {"about": description} for name, description in known}

@@ -44,10 +44,7 @@ def accept(
     stored. Returns only after PostgreSQL has committed, unless the caller holds a transaction open.
     """
     _limit(source, rate_limit, len(events))
-    _fill_in(events, source, batch=batch)
-    faults = [fault for index, event in enumerate(events) for fault in _faults(event, f"{index}." if batch else "")]
-    if faults:
-        raise Unprocessable("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3]), faults)
+    check(events, source=source, batch=batch)
     stored = _store(events)
     first = next((event for event in stored if not event.duplicate), None)
     if first is not None:
@@ -55,6 +52,14 @@ def accept(
     # After the commit: a caller's transaction may yet be undone, and what it stored with it.
     transaction.on_commit(lambda: _count(stored, source), robust=True)
     return stored
+
+
+def check(events: Sequence[Incoming], *, source: str, batch: bool = False) -> None:
+    """Fill in what the producer left out, and raise what `accept` raises for events that it would not store."""
+    _fill_in(events, source, batch=batch)
+    faults = [fault for index, event in enumerate(events) for fault in _faults(event, f"{index}." if batch else "")]
+    if faults:
+        raise Unprocessable("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3]), faults)
 
 
 def _count(stored: Sequence[Stored], source: str) -> None:

@@ -8,9 +8,10 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
+from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,7 +20,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownF
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from notifications import delivery, story
+from notifications import delivery, story, template_pages
 from notifications.channel_pages import ChannelPages
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType
@@ -246,6 +247,8 @@ class ChannelAdmin(ChannelPages):
 
 @admin.register(Template)
 class TemplateAdmin(Configuration):
+    compressed_fields = False
+    change_form_outer_after_template = "admin/notifications/template/preview.html"
     list_display = ("name", "description", "subject", "in_languages")
     search_fields = ("name", "description", "subject")
     fieldsets = (
@@ -257,6 +260,45 @@ class TemplateAdmin(Configuration):
         ("In other languages", {"fields": ("languages",)}),
     )
     empty_message = "A template is what a notification says."
+
+    class Media:
+        js = (Script("carillon/preview.js", defer=True),)
+
+    def get_custom_urls(self) -> Any:
+        return (
+            ("preview/", "notifications_template_preview", self.preview),
+            ("send-test/", "notifications_template_send_test", self.send_test),
+        )
+
+    def preview(self, request: HttpRequest, **_: Any) -> HttpResponse:
+        self._edited(request)
+        return template_pages.preview(request)
+
+    def send_test(self, request: HttpRequest, **_: Any) -> HttpResponse:
+        template = self._edited(request)
+        answer, sent = template_pages.send(request)
+        if sent is not None and template is not None:
+            self.log_change(request, template, f"Sent a test: {sent.uid}.")
+        return answer
+
+    def _edited(self, request: HttpRequest) -> Template | None:
+        """The template that a request from its page is about; None: a new one. Raises PermissionDenied, Http404."""
+        key = request.GET.get("template", "").replace("\0", "")
+        template = only(self, request, key).get() if key else None
+        if not self._may_edit(request, template):
+            raise PermissionDenied
+        return template
+
+    def _may_edit(self, request: HttpRequest, template: Template | None) -> bool:
+        return self.has_change_permission(request, template) if template else self.has_add_permission(request)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        template = context.get("original")
+        if self._may_edit(request, template):
+            context["sample"] = template_pages.new_sample(request, template)
+            context["readers"] = template_pages.readers(request)
+            context["media"] += context["sample"].media
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in ("subject", "text", "html"):

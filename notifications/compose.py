@@ -15,13 +15,12 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.html import strip_tags
 
-from notifications.catalogue import Catalogue, LiveChannel, catalogue
+from notifications.catalogue import Catalogue, LiveChannel, LiveTemplate, catalogue
 from notifications.channels import channel_types
-from notifications.models import Delivery, DeliveryState, Priority, Recipient
+from notifications.models import Channel, Delivery, DeliveryState, Priority, Recipient
 from notifications.preferences import quiet_until, wants
-from notifications.rendering import PARTS, RenderError, in_language, render
+from notifications.rendering import PARTS, RenderError, in_language, render_message
 from project import bulk
 from project.identifiers import new_uid
 from project.names import MOST_SHOWN, unknown
@@ -48,7 +47,7 @@ class Request:
     `data` if given, else `context["event"]`, else the whole context. `template` may be empty where nothing but such
     receivers is named. `origin` is what caused it: what one origin sends to one address by one channel is sent once,
     however often it is asked for. A second notification with the same `dedupe_key` to one address by one channel is
-    skipped for an hour.
+    skipped for an hour. A `draft` is used in place of the stored template: for a test of what is not saved yet.
     """
 
     origin: UUID | None
@@ -60,6 +59,7 @@ class Request:
     category: str = ""
     priority: str = Priority.NORMAL
     dedupe_key: str = ""
+    draft: LiveTemplate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +81,23 @@ def compose(requests: Sequence[Request]) -> list[list[Delivery]]:
     Raises:
         ComposeError: a request names what is not there, or its template cannot be rendered. Nothing is stored.
     """
-    known = catalogue()
-    recipients = _Recipients.named_in(requests)
-    now = timezone.now()
-    drafts = [_drafts(request, list(_targets(request, known, recipients)), known, now) for request in requests]
+    drafts = _drafted(requests)
     everything = [draft for drafted in drafts for draft in drafted]
     with transaction.atomic(savepoint=False):  # nothing below raises but what PostgreSQL raises
+        _lock_keys(everything)
         _skip_duplicates(everything)
         stored = Delivery.objects.add(everything)
     return [[stored[draft.uid] for draft in drafted if draft.uid in stored] for drafted in drafts]
+
+
+def rehearse(request: Request) -> list[Delivery]:
+    """What `compose` would make of the request now; nothing is stored, and no lock is taken. Raises ComposeError."""
+    [drafts] = _drafted([request])
+    _skip_duplicates(drafts)
+    channels = Channel.objects.defer("settings").in_bulk({draft.channel_id for draft in drafts})
+    for draft in drafts:
+        draft.channel = channels[draft.channel_id]
+    return drafts
 
 
 def compose_stand_ins(failed: Sequence[UUID]) -> int:
@@ -330,10 +338,18 @@ def _stand_in(channel: LiveChannel, recipient: Recipient | None, known: Catalogu
 # --- when, or why not ------------------------------------------------------------------------------------------------
 
 
+def _drafted(requests: Sequence[Request]) -> list[list[Delivery]]:
+    """The deliveries of each request, not stored. Raises ComposeError."""
+    known = catalogue()
+    recipients = _Recipients.named_in(requests)
+    now = timezone.now()
+    return [_drafts(request, list(_targets(request, known, recipients)), known, now) for request in requests]
+
+
 def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: datetime) -> list[Delivery]:
     if request.priority not in PRIORITIES:
         raise ComposeError(unknown("priority", request.priority, Priority.values))
-    if request.template and request.template not in known.templates:
+    if request.template and request.draft is None and request.template not in known.templates:
         raise ComposeError(unknown("template", request.template, sorted(known.templates)))
     words = _Words(request, known)
     drafts = []
@@ -396,17 +412,26 @@ def _due_at(request: Request, target: Target, now: datetime) -> datetime | None:
     return due_at
 
 
+def _keyed(drafts: Sequence[Delivery]) -> list[Delivery]:
+    return [draft for draft in drafts if draft.dedupe_key and draft.state == DeliveryState.PENDING]
+
+
+def _lock_keys(drafts: Sequence[Delivery]) -> None:
+    """Two workers with the same dedupe key at the same time: the second waits here, and then sees the first's row."""
+    if keys := sorted({draft.dedupe_key for draft in _keyed(drafts)}):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('dedupe ' || key, 0)) FROM unnest(%s::text[]) AS key",
+                [keys],
+            )
+
+
 def _skip_duplicates(drafts: Sequence[Delivery]) -> None:
     """Skip what has a dedupe key that was used for the same channel and address within the window."""
-    keyed = [draft for draft in drafts if draft.dedupe_key and draft.state == DeliveryState.PENDING]
+    keyed = _keyed(drafts)
     if not keyed:
         return
-    keys = sorted({draft.dedupe_key for draft in keyed})
-    with connection.cursor() as cursor:
-        # Two workers with the same key at the same time: the second one waits here, and then sees the first one's row.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('dedupe ' || key, 0)) FROM unnest(%s::text[]) AS key", [keys]
-        )
+    keys = {draft.dedupe_key for draft in keyed}
     recent = Delivery.objects.filter(
         dedupe_key__in=keys,
         created_at__gt=Now() - DEDUPE_WINDOW,
@@ -433,7 +458,7 @@ class _Words:
     def __init__(self, request: Request, known: Catalogue) -> None:
         self._request = request
         self._known = known
-        self._template = known.templates.get(request.template)
+        self._template = request.draft or known.templates.get(request.template)
         self._context = {**request.context, **(request.data or {})}
         self._made: dict[tuple[str, frozenset[str]], dict[str, Any]] = {}
 
@@ -471,14 +496,10 @@ class _Words:
                 f"known: {', '.join(sorted(self._known.templates)[:MOST_SHOWN]) or 'none'}"
             )
         sources = in_language(template.sources, template.languages, language)
-        from_html = "text" in parts and not sources.get("text")
         try:
-            rendered = render(template.name, sources, parts | {"html"} if from_html else parts, self._context)
+            return render_message(template.name, sources, parts, self._context)
         except RenderError as error:
             raise ComposeError(str(error)) from error
-        if from_html and "html" in rendered:
-            rendered["text"] = strip_tags(rendered["html"]).strip()
-        return {part: words for part, words in rendered.items() if part in parts}
 
     def _type(self) -> str:
         event = self._context.get("event")

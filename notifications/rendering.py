@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Any, ClassVar, Final
 
+from django.utils.html import strip_tags
 from liquid import BoundTemplate, Environment
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.exceptions import LiquidError, UndefinedError
@@ -21,7 +22,15 @@ LARGEST_INTEGER: Final = 1024  # bits
 
 
 class RenderError(ValueError):
-    """A template cannot be rendered for this context; names the template, the part and the line."""
+    """A template cannot be rendered for this context; names the template, the part and the line.
+
+    `reason` says why, with the line (`line 2: …`) where there is one, without the template and the part.
+    """
+
+    def __init__(self, name: str, part: str, reason: str) -> None:
+        super().__init__(f"template {name}, {part}{',' if reason.startswith('line ') else ':'} {reason}")
+        self.part = part
+        self.reason = reason
 
 
 class _Missing(FalsyStrictUndefined):
@@ -109,6 +118,58 @@ def render(name: str, sources: Mapping[str, str], parts: Collection[str], contex
     return {part: _render(name, part, sources[part], context) for part in PARTS if part in parts and sources.get(part)}
 
 
+def render_message(
+    name: str, sources: Mapping[str, str], parts: Collection[str], context: Mapping[str, Any]
+) -> dict[str, str]:
+    """What a channel that sends these parts is given: `render`, and the words of the HTML where there is no text."""
+    from_html = "text" in parts and not sources.get("text")
+    rendered = render(name, sources, {*parts, "html"} if from_html else parts, context)
+    if from_html and "html" in rendered:
+        rendered["text"] = strip_tags(rendered["html"]).strip()
+    return {part: words for part, words in rendered.items() if part in parts}
+
+
+def missing_variables(source: str, context: Mapping[str, Any], *, html: bool) -> list[tuple[str, int]]:
+    """What the template reads and the context has not, each with the first line that does, in their order.
+
+    That need not be a mistake: a template may ask first. Nothing for what is not Liquid.
+    """
+    try:
+        template = _compile(source, html)
+    except LiquidError:
+        return []
+    found = [
+        (place.span.index, str(place))
+        for places in template.analyze().globals.values()
+        for place in places
+        if not _has(context, place.segments)
+    ]
+    return [(name, source.count("\n", 0, at) + 1) for name, at in _first_of_each(sorted(found))]
+
+
+def _first_of_each(found: Iterable[tuple[int, str]]) -> list[tuple[str, int]]:
+    first: dict[str, int] = {}
+    for at, name in found:
+        first.setdefault(name, at)
+    return list(first.items())
+
+
+def _has(context: Any, segments: Iterable[Any]) -> bool:
+    value = context
+    for segment in segments:
+        if not isinstance(segment, str | int):
+            return True  # a name that is itself a variable: nobody knows
+        if isinstance(value, Mapping) and segment in value:
+            value = value[segment]
+        elif isinstance(value, str | list | Mapping) and segment in ("size", "first", "last"):
+            return True
+        elif isinstance(value, list) and isinstance(segment, int) and -len(value) <= segment < len(value):
+            value = value[segment]
+        else:
+            return False
+    return True
+
+
 def check_template(*, subject: str, text: str, html: str, languages: Any) -> list[tuple[str, str]]:
     """What is wrong with a template somebody wants to save, as (field path, message) pairs."""
     sources = {"subject": subject, "text": text, "html": html}
@@ -176,9 +237,9 @@ def _render(name: str, part: str, source: str, context: Mapping[str, Any]) -> st
     try:
         rendered = _compile(source, part == "html").render(context)
     except LiquidError as error:
-        raise RenderError(f"template {name}, {part}, {_explain(error)}") from error
+        raise RenderError(name, part, _explain(error)) from error
     except Exception as error:  # a filter given what it was not made for: the template's fault, whatever it raises
-        raise RenderError(f"template {name}, {part}: {type(error).__name__}: {error}") from error
+        raise RenderError(name, part, f"{type(error).__name__}: {error}") from error
     return _one_line(rendered) if part == "subject" else rendered
 
 

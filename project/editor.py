@@ -1,7 +1,8 @@
 """The code editor of forms: a textarea that a browser with JavaScript turns into an editor that marks wrong lines.
 
-A ValidationError with `params={"line": 3}`, or in JSON `params={"path": "de.subject"}` (project/faults.py), is shown at
-its line of the editor; without JavaScript the message stands below the textarea with its line number.
+A ValidationError with `params={"line": 3}`, or in JSON `params={"path": "de.subject"}` (project/faults.py), or one
+whose message begins with its line (`line 3: …`), is shown at its line of the editor; without JavaScript the message
+stands below the textarea with its line number.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _FILES = (
     "codemirror/overlay.js",
     "codemirror/matchbrackets.js",
     "codemirror/autorefresh.js",
+    "codemirror/show-hint.js",
     "carillon/editor.js",
 )
 # `defer`: they run in this order when the page has been read. The stubs know only strings.
-_SCRIPTS: Any = [Script(path, defer=True) for path in _FILES]
+SCRIPTS: Any = [Script(path, defer=True) for path in _FILES]
 
 
 class Editor(UnfoldAdminTextareaWidget):
@@ -44,7 +46,10 @@ class Editor(UnfoldAdminTextareaWidget):
 
     @property
     def media(self) -> forms.Media:
-        return forms.Media(css={"all": ["codemirror/codemirror.css"]}, js=_SCRIPTS)
+        return forms.Media(css={"all": ["codemirror/codemirror.css", "codemirror/show-hint.css"]}, js=SCRIPTS)
+
+
+_TOLD_LINE = re.compile(r"line ([0-9]{1,6})\b")
 
 
 class _CodeBoundField(forms.BoundField):
@@ -60,8 +65,11 @@ class _CodeBoundField(forms.BoundField):
 
     def _line_of(self, problem: ValidationError) -> int | None:
         params = problem.params or {}
-        if "line" in params or not params.get("path"):
-            return params.get("line")
+        if "line" in params:
+            return params["line"]
+        if not params.get("path"):
+            told = _TOLD_LINE.match(params.get("message", ""))
+            return int(told[1]) if told else None
         path = tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", params["path"]))
         try:
             return documents.read(str(self.value()))[0].line(path)  # JSON is YAML
@@ -101,8 +109,10 @@ class JSONCodeField(forms.JSONField):
                     code="invalid",
                     params={"line": error.lineno, "column": error.colno, "reason": error.msg},
                 ) from error
-            except RecursionError as error:
-                raise ValidationError("This is nested too deep.", code="invalid") from error
+            except (RecursionError, ValueError) as error:
+                raise ValidationError(
+                    "This is nested too deep, or has a number of thousands of digits.", code="invalid"
+                ) from error
         return super().to_python(value)
 
     def clean(self, value: Any) -> Any:

@@ -30,7 +30,7 @@ GROUPS: Final = {
 }
 """Models with their icons. Those of other apps follow in Operations; ELSEWHERE are reached from other pages."""
 
-ELSEWHERE: Final = {"events.apikey"}
+ELSEWHERE: Final = {"events.apikey", "workflows.workflowversion"}
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

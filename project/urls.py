@@ -6,12 +6,13 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from project import views
+from project import trying, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("events.urls")),  # the first, for it is looked for most often
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", include("events.pages")),
+    path("admin/samples", admin.site.admin_view(trying.sample), name="samples"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

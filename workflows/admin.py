@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ValidationError
-from django.db.models import Max, Q, QuerySet
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -25,18 +26,19 @@ from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 
-from project.admin import Configuration, Facts, WhenFilter, goes_to, only
-from project.editor import CodeField
+from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
+from project.difference import difference
 from project.live import live
 from project.templatetags.facts import COLOURS, code, took
-from workflows import control, story
+from workflows import control, story, workbench
 from workflows.actions import actions
-from workflows.definition import DefinitionError, Problem, parse
+from workflows.definition import DefinitionError, Problem
 from workflows.drawing import draw
 from workflows.models import ACTIVE, Record, Run, RunState, Workflow, WorkflowVersion
 from workflows.publishing import load, publish
 from workflows.scope import FAILURE
 from workflows.timeline import lines_of, timeline
+from workflows.workbench import DefinitionField
 
 EXAMPLE: Final = """\
 name: my-workflow
@@ -51,12 +53,14 @@ steps:
 """
 
 
+OTHERS: Final = 200  # versions that one can be compared with
+
+
 class WorkflowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    definition = CodeField(
-        language="yaml",
-        rows=20,
+    definition = DefinitionField(
         label="Definition",
-        help_text="Saving it publishes a new version. Runs keep the one they started with.",
+        help_text="Saving it publishes a new version. Runs keep the one they started with. "
+        "Ctrl and space tell what can be written.",
     )
 
     class Meta:
@@ -65,24 +69,23 @@ class WorkflowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "definition" not in self.fields:  # whoever may only look has no fields
+        definition = self.fields.get("definition")
+        if not isinstance(definition, DefinitionField):  # whoever may only look has no fields
             return
-        latest = self.instance.versions.first() if self.instance.pk else None
+        definition.serve(self._stored)
+        latest = self._stored.versions.first() if self._stored else None
         self.initial.setdefault("definition", latest.source if latest else EXAMPLE)
-        self.fields["definition"].help_text += f" Actions: {', '.join(actions)}."
+
+    @property
+    def _stored(self) -> Workflow | None:
+        return self.instance if self.instance.pk else None
 
     def clean_definition(self) -> str:
         text: str = self.cleaned_data["definition"]
         try:
-            definition = parse(text)
+            definition = workbench.definition_of(text, self._stored)
         except DefinitionError as error:
             raise ValidationError([_error(problem) for problem in error.problems]) from error
-        if self.instance.pk and definition.name != self.instance.name:
-            raise ValidationError(
-                _error(Problem("name", 1, f'this is the workflow "{self.instance.name}"; a workflow keeps its name'))
-            )
-        if not self.instance.pk and Workflow.objects.filter(name=definition.name).exists():
-            raise ValidationError(_error(Problem("name", 1, f'there is a workflow "{definition.name}"; edit that one')))
         self.instance.name, self.instance.description = definition.name, definition.description
         return text
 
@@ -95,11 +98,14 @@ def _error(problem: Problem) -> ValidationError:
 class VersionInline(TabularInline):
     model = WorkflowVersion
     verbose_name_plural = "versions"
-    fields = readonly_fields = ("number", "created_at", "shown")
+    fields = readonly_fields = ("page", "created_at", "going")
     extra = 0
     tab = True
     hide_title = True
     per_page = 10
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkflowVersion]:
+        return with_runs(super().get_queryset(request))
 
     def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
         return False
@@ -110,9 +116,19 @@ class VersionInline(TabularInline):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="definition")
-    def shown(self, version: WorkflowVersion) -> SafeString:
-        return format_html("<details><summary>Show</summary>{}</details>", code(version.source, "yaml"))
+    @admin.display(description="version")
+    def page(self, version: WorkflowVersion) -> SafeString:
+        return goes_to("workflows_workflowversion", version.pk, f"Version {version.number}")
+
+    @admin.display(description="runs under way")
+    def going(self, version: Any) -> int:
+        return int(version.going)
+
+
+def with_runs(versions: QuerySet[WorkflowVersion]) -> QuerySet[WorkflowVersion]:
+    """The versions with how many of their runs are not at their end, as `going`."""
+    runs = Run.objects.filter(version=OuterRef("pk"), state__in=ACTIVE).order_by().values("version")
+    return versions.annotate(going=Coalesce(Subquery(runs.annotate(n=Count("pk")).values("n")), 0))
 
 
 @admin.register(Workflow)
@@ -124,7 +140,44 @@ class WorkflowAdmin(Configuration):
     fields = ("definition", "enabled")
     shown_instead: ClassVar = {"definition": "shown_definition"}
     inlines = (VersionInline,)
+    compressed_fields = False
+    change_form_outer_after_template = "admin/workflows/workflow/test.html"
     empty_message = "A workflow is a list of steps that runs when a subscription matches an event."
+
+    def get_custom_urls(self) -> Any:
+        return (
+            ("check/", "workflows_workflow_check", self.check_text),
+            ("words/", "workflows_workflow_words", self.words),
+            ("test/", "workflows_workflow_test", self.go_through),
+        )
+
+    def check_text(self, request: HttpRequest, **_: Any) -> HttpResponse:
+        return workbench.check(request, self._edited(request))
+
+    def words(self, request: HttpRequest, **_: Any) -> HttpResponse:
+        self._edited(request)
+        return workbench.words(request)
+
+    def go_through(self, request: HttpRequest, **_: Any) -> HttpResponse:
+        return workbench.go_through(request, self._edited(request))
+
+    def _edited(self, request: HttpRequest) -> Workflow | None:
+        """The workflow that a request from the editor is about; None: a new one. Raises PermissionDenied, Http404."""
+        key = request.GET.get("workflow", "").replace("\0", "")
+        workflow = only(self, request, key).get() if key else None
+        if not self._may_edit(request, workflow):
+            raise PermissionDenied
+        return workflow
+
+    def _may_edit(self, request: HttpRequest, workflow: Workflow | None) -> bool:
+        return self.has_change_permission(request, workflow) if workflow else self.has_add_permission(request)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        workflow = context.get("original")
+        if self._may_edit(request, workflow):
+            context["test"] = workbench.new_rehearsal(request, workflow)
+            context["media"] += context["test"].media
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workflow]:
         return super().get_queryset(request).annotate(version=Max("versions__number"))
@@ -151,6 +204,79 @@ class WorkflowAdmin(Configuration):
         self.message_user(
             request, f"Published as version {version.number}." if new else f"Version {version.number} says the same."
         )
+
+
+@admin.register(WorkflowVersion)
+class WorkflowVersionAdmin(Facts):
+    list_display = ("__str__", "created_at", "going")
+    list_filter = (("workflow", RelatedDropdownFilter),)
+    list_select_related = ("workflow",)
+    exact_search = ("workflow__name",)
+    search_help_text = "A workflow"
+    fields = ("number",)
+    actions_detail = ("publish_again",)
+    empty_message = "Saving a workflow publishes a version."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkflowVersion]:
+        return with_runs(super().get_queryset(request)).select_related("workflow")
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("workflows.change_workflow"))
+
+    @admin.display(description="runs under way")
+    def going(self, version: Any) -> int:
+        return int(version.going)
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        version = self.get_object(request, unquote(object_id))
+        if version is not None:
+            kwargs["extra_context"] = self._comparison(version, request.GET.get("with", ""))
+        return super().change_view(request, object_id, *args, **kwargs)
+
+    def _comparison(self, version: WorkflowVersion, chosen: str) -> dict[str, Any]:
+        """The version beside the one that was chosen, or the one before it."""
+        others = list(version.workflow.versions.exclude(pk=version.pk).defer("source", "definition")[:OTHERS])
+        before = next((other for other in others if other.number < version.number), None)
+        other = next((other for other in others if str(other.number) == chosen), before)
+        first, second = sorted((other, version), key=lambda one: one.number) if other else (None, None)
+        return {
+            "title": str(version),
+            "others": others,
+            "first": first,
+            "second": second,
+            "newest": version.number > max((one.number for one in others), default=0),
+            "lines": difference(first.source, second.source, "yaml") if first and second else [],
+        }
+
+    @action(
+        description="Publish this one again",
+        icon="history",
+        permissions=["operate"],
+        dialog=confirm(
+            "Publish this version again?",
+            "It becomes the newest one under a new number, and new runs take it. Runs that are under way keep theirs.",
+            "Publish",
+        ),
+    )
+    def publish_again(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        old = only(self, request, object_id).get()
+        try:
+            version, new = publish(old.source, name=old.workflow.name)
+        except DefinitionError as error:
+            self.message_user(request, f"It can no longer be published: {error}", messages.ERROR)
+            return done(request, reverse("admin:workflows_workflowversion_change", args=[old.pk]))
+        if new:
+            self.log_change(request, old.workflow, f"Published version {old.number} again, as {version.number}.")
+            self.message_user(request, f"Version {old.number} is published again, as version {version.number}.")
+        else:
+            self.message_user(request, f"The newest version, {version.number}, says the same.", messages.WARNING)
+        return done(request, reverse("admin:workflows_workflow_change", args=[old.workflow_id]))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Nothing for the newest one."""
+        version = self.get_object(request, unquote(str(object_id)))
+        newest = version and not version.workflow.versions.filter(number__gt=version.number).exists()
+        return [] if newest else super().get_actions_detail(request, object_id)
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,13 @@ def _condition(value: Json) -> Json:
     return str(value).lower() if isinstance(value, bool) else value  # `if: false` switches a step off
 
 
+_WRITTEN: Final = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)  # the editor tells them
+
+
 class Undo(BaseModel):
     """What takes a step back when a later one fails."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _WRITTEN
 
     action: str
     with_: Annotated[dict[str, Any], Field(alias="with")] = {}
@@ -98,19 +101,30 @@ class Undo(BaseModel):
 class Step(BaseModel):
     """One step, as it was written, and compiled at first use."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _WRITTEN
 
     id: Annotated[str, AfterValidator(_identifier)]
+    """Names it: small letters, digits and underscores."""
     action: str
+    """What it does."""
     needs: tuple[str, ...] | None = None
+    """The steps that must have ended before it begins."""
     if_: Annotated[str | None, BeforeValidator(_condition), Field(alias="if")] = None
+    """An expression; when it is not true, the step is skipped."""
     for_each: Annotated[str | list[Any] | None, AfterValidator(_list)] = None
+    """A list, or ${{ }} that is one: the step is done for each item."""
     parallel: Annotated[int, Field(ge=1, le=MAX_ITEMS)] | None = None
+    """How many items may be under way at once."""
     with_: Annotated[dict[str, Any], Field(alias="with")] = {}
+    """What the action takes; values may hold ${{ }}."""
     retry: RetryPolicy | None = None
+    """How often it is tried, and with what pauses."""
     timeout: Annotated[Duration, AfterValidator(_positive)] | None = None
+    """How long it may take or wait."""
     on_error: Literal["fail", "continue"] = "fail"
+    """continue: the run goes on when it fails."""
     undo: Undo | None = None
+    """An action that takes it back when a later step fails."""
 
     @cached_property
     def condition(self) -> Expression | None:
@@ -167,7 +181,7 @@ def _some_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 class Concurrency(BaseModel):
     """How many runs with the same key may be at work, and what becomes of one that is too many."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _WRITTEN
 
     key: str
     limit: int = Field(1, ge=1, le=1000)
@@ -182,15 +196,21 @@ class Concurrency(BaseModel):
 class Definition(BaseModel):
     """What a workflow does. `parse` makes one from what somebody wrote, `from_json` from what `to_json` kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _WRITTEN
 
     kind: Literal["Workflow"] = "Workflow"
     name: Annotated[str, AfterValidator(_name)]
+    """Small letters, digits, dots, dashes and underscores; it never changes."""
     description: str = ""
+    """What it is for."""
     concurrency: Concurrency | None = None
+    """How many runs with the same key may be at work."""
     timeout: Annotated[Duration, AfterValidator(_positive)] | None = None
+    """How long a run may take, retries and waits included."""
     steps: Annotated[tuple[Step, ...], AfterValidator(_some_steps)]
+    """Done in order, or as a graph when one says what it needs."""
     on_failure: Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)] = ()
+    """Steps that are done when one has failed for good."""
 
     @cached_property
     def approvals(self) -> tuple[Step, ...]:

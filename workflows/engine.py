@@ -283,6 +283,17 @@ def _perform(tasks: Sequence[Task], *, alone: bool) -> None:
 
 def _prepare(task: Task, now: datetime) -> _Doing | None:
     """Fill the step's action for this run; None when it is skipped, handed over, or failed for want of a value."""
+    settings = fill(task, now)
+    if settings is None:
+        return None
+    if isinstance(settings, Performed) and not task.waking:
+        task.work.hand_over(task, settings.lane)
+        return None
+    return _Doing(task, settings, call_of(task))
+
+
+def fill(task: Task, now: datetime) -> Action | None:
+    """The step's action with its settings for this run; None when it is skipped, or failed for want of a value."""
     work, step, row = task.work, task.step, task.row
     work.now = max(work.now, now)
     try:
@@ -299,21 +310,24 @@ def _prepare(task: Task, now: datetime) -> _Doing | None:
                     work.skip(task, verdict.reason)
                     return None
             row.input = step.values.render(context) if not step.values.constant else step.with_
-        settings = step.action_class.model_validate(row.input)
+        return step.action_class.model_validate(row.input)
     except EvaluationError as error:
         work.fail(task, f"with.{error}", permanent=True)
         return None
     except ValidationError:
         wrong = complaints(step.action_class, row.input)
         work.fail(task, "; ".join(f"{dotted(('with', *at))}: {why}" for at, why in wrong), permanent=True)
-        return None
-    if isinstance(settings, Performed) and not task.waking:
-        work.hand_over(task, settings.lane)
-        return None
-    # An item's variables are its own; those of the run may be shared.
-    variables = context.variables if task.item is None else dict(context.variables)
+    return None
+
+
+def call_of(task: Task) -> Call:
+    """What the action of a task that was just filled is told of its run."""
+    work, row = task.work, task.row
+    variables = work.see((task.node.key, task.item)).variables
+    if task.item is not None:  # an item's variables are its own; those of the run may be shared
+        variables = dict(variables)
     name, run = work.plan.definition.name, work.run
-    return _Doing(task, settings, Call(row.uid, run.uid, name, step.id, row.attempts, variables, task.item, run.depth))
+    return Call(row.uid, run.uid, name, task.step.id, row.attempts, variables, task.item, run.depth)
 
 
 def _attempt(batch: Sequence[_Doing], *, alone: bool) -> None:

@@ -141,6 +141,12 @@ class Run(Due):
                 name="run_by_slot",
                 condition=~models.Q(slot="") & models.Q(state__in=["running", "waiting"]),
             ),
+            # how many runs of a version are under way
+            models.Index(
+                fields=["version"],
+                name="run_going_by_version",
+                condition=models.Q(state__in=["running", "waiting"]),
+            ),
             # the children of a run
             models.Index(fields=["parent"], name="run_by_parent", condition=models.Q(parent__isnull=False)),
         ]

@@ -203,7 +203,7 @@ def _prepare(row: StepRun, side: str) -> Job | Done:
                 workflow=definition.name,
                 step=row.step,
                 attempt=attempt,
-                context=scope(row.run).variables,
+                context=scope(row.run, definition).variables,
                 item=row.item,
                 depth=row.run.depth,
             ),

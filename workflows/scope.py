@@ -9,31 +9,28 @@ from django.conf import settings
 from django.core.signing import BadSignature, Signer
 
 from project.expressions import Context, make_context
+from workflows.definition import Definition
 from workflows.models import Run
-from workflows.publishing import load
 
 FAILURE: Final = "$failure"  # in `Run.steps`, beside the steps' outcomes; no step can have this id
 
 
-def scope(run: Run, with_event: Context | None = None) -> Context:
+def scope(run: Run, definition: Definition, with_event: Context | None = None) -> Context:
     """`event`, `steps` and `run`; and `failure` ({step, error}) when the run is failing.
 
     `with_event` already has the event, and becomes the run's own.
     """
     context = with_event or make_context(event=run.input)
     context.set("steps", run.steps)
-    links = links_of(run)
+    links = links_of(run, definition)
     context.set("run", {"uid": str(run.uid), "version": run.version_id, "started_at": run.started_at, "links": links})
     context.set("failure", run.steps.get(FAILURE, {}))
     return context
 
 
-def links_of(run: Run) -> dict[str, str]:
+def links_of(run: Run, definition: Definition) -> dict[str, str]:
     """Where to decide on the run's approvals: {step: address}. Whoever has an address may decide."""
-    return {
-        step.id: f"{settings.CARILLON_URL}/steps/{token_of(run.uid, step.id)}"
-        for step in load(run.version_id).approvals
-    }
+    return {step.id: f"{settings.CARILLON_URL}/steps/{token_of(run.uid, step.id)}" for step in definition.approvals}
 
 
 def token_of(run: UUID, step: str) -> str:

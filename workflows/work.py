@@ -72,9 +72,9 @@ class Work:
         *("plan", "postponed", "rows", "run", "stopped"),
     )
 
-    def __init__(self, run: Run, with_event: Context | None = None) -> None:
+    def __init__(self, run: Run, with_event: Context | None = None, *, plan: Plan | None = None) -> None:
         self.run = run
-        self.plan: Plan = _plan(run.version_id)
+        self.plan: Plan = plan or _plan(run.version_id)
         self.rows: dict[Place, StepRun] = {}
         self.changed: dict[UUID, StepRun] = {}
         self.children: list[Start] = []  # the runs that its steps start
@@ -102,7 +102,7 @@ class Work:
     def see(self, item: Place | None = None) -> Context:
         """What expressions and templates see; for an item of a loop also `item` and `index`."""
         if self.context is None:
-            self.context, self._with_event = scope(self.run, self._with_event), None
+            self.context, self._with_event = scope(self.run, self.plan.definition, self._with_event), None
         elif self._stale:
             self.context.set("steps", self.run.steps)
         self._stale = False

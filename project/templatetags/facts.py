@@ -29,13 +29,15 @@ COLOURS: Final = {
     **dict.fromkeys(
         ("waiting", "queued", "timed_out", "retry", "on hold", "failing", "waiting to be routed"), "warning"
     ),
-    **dict.fromkeys(("running", "pending", "paused"), "info"),
+    **dict.fromkeys(("running", "pending", "paused", "would be done"), "info"),
 }
 """Every state, verdict and outcome by its unfold label; the others (skipped, cancelled, filtered …) are grey."""
 
 _LEXERS: Final = {"json": JsonLexer(), "yaml": YamlLexer(), "html": HtmlLexer()}
+_WHOLE: Final = {"yaml": YamlLexer(stripnl=False, ensurenl=False)}  # keeps empty lines at both ends
 # The colours of the classes stand in carillon.css, once for the light and once for the dark theme.
 _FORMATTER: Final = HtmlFormatter(cssclass="code", wrapcode=True)
+_BARE: Final = HtmlFormatter(nowrap=True)  # closes its elements at the end of each line
 
 
 @register.filter
@@ -69,6 +71,14 @@ def code(value: Any, language: str = "json") -> SafeString:
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str) if language == "json" else str(value)
     coloured: str = highlight(text, _LEXERS[language], _FORMATTER)
     return mark_safe(coloured)
+
+
+def coloured_lines(text: str, language: str) -> list[SafeString]:
+    """Each line of the text, coloured, as `str.splitlines` numbers them."""
+    # Pygments knows one end of a line.
+    coloured: str = highlight("\n".join(text.splitlines()), _WHOLE[language], _BARE)
+    lines = coloured.split("\n")
+    return [mark_safe(line) for line in lines[: len(text.splitlines())]]
 
 
 @register.filter

@@ -35,7 +35,7 @@ class Admin:
     def write(self, field: str, text: str) -> None:
         """Type into the code editor of this field, in place of what it holds."""
         editor = self.page.locator(f"#id_{field} + .CodeMirror")
-        editor.click()
+        editor.locator(".CodeMirror-line").first.click()
         self.page.keyboard.press("ControlOrMeta+a")
         self.page.keyboard.press("Delete")
         self.page.keyboard.insert_text(text)

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifications.rendering import LONGEST_SUBJECT, RenderError, check_template, render
+from notifications.rendering import (
+    LONGEST_SUBJECT,
+    RenderError,
+    check_template,
+    missing_variables,
+    render,
+    render_message,
+)
 
 CONTEXT = {"event": {"data": {"name": "Ada", "tags": ["a", "b"], "html": "<b>&</b>", "nothing": None, "yes": True}}}
 
@@ -128,3 +135,39 @@ def test_a_template_is_checked_whole_when_it_is_saved() -> None:
 def test_a_good_template_has_no_problems_and_an_empty_one_has() -> None:
     assert check_template(subject="Hi {{ x }}", text="", html="", languages={"de": {"subject": "Hallo"}}) == []
     assert [path for path, _ in check_template(subject="", text=" ", html="", languages={})] == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ("{{ event.data.name }}{{ event.data.tags[0] }}{{ event.data.tags.size }}{{ event.data.tags.first }}", []),
+        (
+            "{{ event.data.nick }}\n{% if evnt %}x{% endif %}{{ event.data.nick }}",
+            [("event.data.nick", 1), ("evnt", 2)],
+        ),
+        ("{{ event.data.nick | default: '-' }}", [("event.data.nick", 1)]),
+        ("{% for tag in event.data.tags %}{{ tag }}{{ forloop.index }}{% endfor %}", []),
+        ("{% assign x = 1 %}{{ x }}{{ event.data[x] }}{{ event.data['name'] }}", []),
+        ("{{ event.data.tags[7] }}{{ event.data.name.first }}{{ event.data.yes.no }}", ["tags[7]", "yes.no"]),
+        ("{{ event.", []),
+        ("", []),
+    ],
+)
+def test_what_a_template_reads_and_is_not_there_is_named_with_its_line(source: str, missing: Any) -> None:
+    found = missing_variables(source, CONTEXT, html=False)
+    if missing and isinstance(missing[0], str):
+        assert [name.removeprefix("event.data.") for name, _ in found] == missing
+    else:
+        assert found == missing
+
+
+def test_a_message_without_text_gets_the_words_of_its_html() -> None:
+    sources = {"subject": "Hi", "text": "", "html": "<p>{{ event.data.name }}<br>&amp; co</p>"}
+    assert render_message("t", sources, {"subject", "text"}, CONTEXT) == {"subject": "Hi", "text": "Ada&amp; co"}
+    assert render_message("t", {**sources, "text": "x"}, {"text", "html"}, CONTEXT)["text"] == "x"
+
+
+def test_an_error_has_its_part_and_its_reason_apart() -> None:
+    with pytest.raises(RenderError) as error:
+        render("t", {"html": "\n{{ x }}"}, {"html"}, {})
+    assert (error.value.part, error.value.reason) == ("html", "line 2: 'x' is undefined")

@@ -111,6 +111,7 @@ def everything() -> Rows:
         key,
         kind,
         version.workflow,
+        version,
         subscription,
         Schedule.objects.create(name="hourly", cron="0 * * * *", type="order.paid", due_at=now),
         channel,

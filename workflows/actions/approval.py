@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from project.durations import Duration
 from workflows.actions import Action, Call, Wait, action
-from workflows.actions.base import Json, longer_than_nothing
+from workflows.actions.base import Json, Rehearsal, longer_than_nothing
 
 
 @action("approval")
@@ -23,3 +23,6 @@ class Approval(Action):
 
     def run(self, call: Call) -> Json:
         return Wait(timezone.now() + self.timeout if self.timeout else None, {"outcome": "timed_out"})
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        return Rehearsal("wait for a person's decision", {"outcome": "approved", "comment": ""}, "example")

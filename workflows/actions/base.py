@@ -32,6 +32,10 @@ It runs in a process that may be stopped when the step's `timeout` is over. A `N
 asynchronous and waits for the network; hundreds share one process.
 
 Settings with `${{ }}` are evaluated for each run before the class is filled, so its fields have their plain types.
+
+The editor of workflows completes the fields and tells their docstrings. A field that takes the name of something says
+of what, `template: Annotated[str, Named("templates")]` (workflows/vocabulary.py), and `rehearse` says what a test run
+shows in place of doing the step.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -111,10 +115,34 @@ class Child:
 Turn: TypeAlias = Wait | Stop | Child
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a step would do, told by a test run, which does not do it.
+
+    `would` goes on after "would": "add a row to ops.Order"; empty for a step that changes nothing and was done. The
+    output is `sure` when the step would leave just that now, an `example` when only its form is right, or `unknown`.
+    """
+
+    would: str = ""
+    output: Json = None
+    known: Literal["sure", "example", "unknown"] = "sure"
+    deliveries: Sequence[Mapping[str, Json]] = ()  # as stories tell them (notifications/story.py)
+
+
+def Named(kind: str) -> Any:  # stands in annotations, like Field
+    """The field takes the names of one kind that `workflows.vocabulary` knows: "templates", "models" …"""
+    return Field(json_schema_extra={"names": kind})
+
+
+def MembersOf(field: str) -> Any:
+    """The field's keys, or the field itself, are members of what `field` of the same step names: a model's fields."""
+    return Field(json_schema_extra={"members_of": field})
+
+
 class Action(BaseModel):
     """One kind of step. Subclasses declare their settings as fields and override `run` or `run_batch`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     name: ClassVar[str]
 
@@ -142,6 +170,14 @@ class Action(BaseModel):
     def wake(self, call: Call, output: Json) -> Json | Turn:
         """The time of the step's `Wait` has come; returns its output, which is the wait's unless overridden."""
         return output
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        """Say what the step would do. Raises StepError where it would fail.
+
+        It may read the database, in a transaction that PostgreSQL keeps from writing, and touches nothing else. What
+        does not override it has an unknown output, which whoever tests the workflow makes up.
+        """
+        return Rehearsal(f"do {self.name}", known="unknown")
 
 
 class Performed(Action):

@@ -19,7 +19,7 @@ from project.expressions import is_dynamic, to_json
 from project.names import unknown
 from workflows import rows
 from workflows.actions import Action, Call, StepError, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, MembersOf, Named, Rehearsal
 from workflows.rows import Model
 from workflows.upsert import Shape, upsert
 
@@ -32,7 +32,8 @@ def _not_all(where: dict[str, Json]) -> dict[str, Json]:
     return where
 
 
-Where = Annotated[dict[str, Json], AfterValidator(_not_all)]
+Fields = Annotated[dict[str, Json], MembersOf("model")]
+Where = Annotated[Fields, AfterValidator(_not_all)]
 
 
 @dataclass
@@ -54,12 +55,21 @@ class Change:
     def shape(self) -> Shape:
         return Shape(self.model, tuple(self.key), tuple(self.values), tuple(self.increment), self.if_newer)
 
+    def not_as_new(self, chosen: QuerySet[Any]) -> QuerySet[Any]:
+        """Of these rows, those that `if_newer` lets change."""
+        if self.if_newer is None:
+            return chosen
+        newer = Q(**{f"{self.if_newer}__isnull": True})
+        if (value := self.values[self.if_newer]) is not None:
+            newer |= Q(**{f"{self.if_newer}__lt": value})
+        return chosen.filter(newer)
+
 
 _TAKERS: Final = {"key": rows.written, "where": rows.compared, "values": rows.written, "increment": rows.amount}
 
 
 class _OnModel(Action):
-    model: str
+    model: Annotated[str, Named("models")]
 
     @classmethod
     def check(cls, given: Given) -> Iterable[tuple[str, str]]:
@@ -102,9 +112,11 @@ class _OnModel(Action):
 
 
 class _Changing(_OnModel):
-    values: dict[str, Json] = {}
-    increment: dict[str, Json] = {}
-    if_newer: str | None = None
+    values: Fields = {}
+    increment: Fields = {}
+    """What is added to numbers; null counts as 0."""
+    if_newer: Annotated[str | None, MembersOf("model")] = None
+    """One of the values: a row is changed only where its own is smaller or null."""
 
     @classmethod
     def refuse(cls, change: Change) -> Iterator[tuple[str, str]]:
@@ -118,7 +130,7 @@ class _Changing(_OnModel):
 class Insert(_OnModel):
     """Adds a row. Output: {"created": true, "key": {field: the new row's primary key}}."""
 
-    values: dict[str, Json]
+    values: Fields
 
     @classmethod
     def refuse(cls, change: Change) -> Iterator[tuple[str, str]]:
@@ -137,6 +149,12 @@ class Insert(_OnModel):
                 outputs.append({"created": True, "key": {pk.name: to_json(row.pk)}})
         return outputs
 
+    def rehearse(self, call: Call) -> Rehearsal:
+        change = self.change()
+        pk = change.model._meta.pk.name
+        output = {"created": True, "key": {pk: to_json(change.values.get(pk))}}
+        return Rehearsal(f"add a row to {self.model}", output, "example")
+
 
 @action("database.update")
 class Update(_Changing):
@@ -152,13 +170,13 @@ class Update(_Changing):
 
     def run(self, call: Call) -> Json:
         change = self.change()
-        chosen = _chosen(change)
-        if change.if_newer is not None:
-            newer = Q(**{f"{change.if_newer}__isnull": True})
-            if (value := change.values[change.if_newer]) is not None:
-                newer |= Q(**{f"{change.if_newer}__lt": value})
-            chosen = chosen.filter(newer)
+        chosen = change.not_as_new(_chosen(change))
         return {"rows": chosen.update(**change.values, **_sums(change), **_times(change.model))}
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        change = self.change()
+        rows = change.not_as_new(_chosen(change)).count()
+        return Rehearsal(f"change {_rows(rows)} of {self.model}", {"rows": rows})
 
 
 @action("database.upsert")
@@ -168,7 +186,8 @@ class Upsert(_Changing):
     `changed` is false when the row that is there is as new as `if_newer` asks.
     """
 
-    key: dict[str, Json]
+    key: Fields
+    """A primary key, a unique field, or the fields of a unique constraint."""
 
     @classmethod
     def refuse(cls, change: Change) -> Iterator[tuple[str, str]]:
@@ -195,6 +214,14 @@ class Upsert(_Changing):
             for (one, _), new in zip(calls, created, strict=True)
         ]
 
+    def rehearse(self, call: Call) -> Rehearsal:
+        change = self.change()
+        there = change.model._base_manager.filter(**change.key)
+        created = not there.exists()
+        changed = created or change.not_as_new(there).exists()
+        would = "add a row to" if created else "change a row of" if changed else "leave the row, which is as new, of"
+        return Rehearsal(f"{would} {self.model}", {"created": created, "changed": changed, "key": self.key})
+
 
 @action("database.delete")
 class Delete(_OnModel):
@@ -206,6 +233,10 @@ class Delete(_OnModel):
         change = self.change()
         _, counts = _chosen(change).delete()
         return {"rows": counts.get(change.model._meta.label, 0)}
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        rows = _chosen(self.change()).count()
+        return Rehearsal(f"delete {_rows(rows)} of {self.model}", {"rows": rows})
 
 
 def _refuse_new_row(change: Change) -> Iterator[tuple[str, str]]:
@@ -220,6 +251,10 @@ def _chosen(change: Change) -> QuerySet[Any]:
     equal = {name: value for name, value in change.where.items() if value is not None}
     nulls = {f"{name}__isnull": True for name, value in change.where.items() if value is None}
     return change.model._base_manager.filter(**equal, **nulls)
+
+
+def _rows(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
 
 
 def _sums(change: Change) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from django.utils import timezone
 from pydantic import AfterValidator
 
 from project import bulk
-from project.durations import Duration
+from project.durations import Duration, format_duration
 from workflows import gates
 from workflows.actions import Action, Call, Stop, Wait, action
-from workflows.actions.base import Json, Key, Turn, longer_than_nothing
+from workflows.actions.base import Json, Key, Rehearsal, Turn, longer_than_nothing
 
 KEPT: Final = timedelta(days=1)  # how long a gate outlives its time
 
@@ -58,3 +58,7 @@ class Debounce(Action):
         gate.due_at = timezone.now() + KEPT
         gate.save(update_fields=["due_at"])
         return {"runs": gate.value.get("runs", 1)}
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        would = f"wait until no other run has come for {format_duration(self.quiet)}, and end if one came"
+        return Rehearsal(would, {"runs": 1}, "example")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from django.utils import timezone
@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 
 from project.durations import Duration
 from workflows.actions import Action, Call, StepError, Wait, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Rehearsal
 
 
 def _written(value: Json) -> Json:
@@ -33,7 +33,14 @@ class Delay(Action):
             yield "", "say either how long, `for: 15m`, or `until` when"
 
     def run(self, call: Call) -> Json:
+        until = self._end()
+        return Wait(until, {"until": until.isoformat()})
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        until = self._end()
+        return Rehearsal(f"wait until {until:%Y-%m-%d %H:%M:%S %Z}", {"until": until.isoformat()})
+
+    def _end(self) -> datetime:
         if self.until is None and self.for_ is None:
             raise StepError("neither `for` nor `until` has a value", permanent=True)
-        until = self.until or timezone.now() + (self.for_ or timedelta())
-        return Wait(until, {"until": until.isoformat()})
+        return self.until or timezone.now() + (self.for_ or timedelta())

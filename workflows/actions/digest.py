@@ -14,7 +14,7 @@ from project.cron import Cron, zone_named
 from project.durations import Duration
 from workflows import gates
 from workflows.actions import Action, Call, StepError, Stop, Wait, action
-from workflows.actions.base import Json, Key, longer_than_nothing
+from workflows.actions.base import Json, Key, Rehearsal, longer_than_nothing
 from workflows.models import Gate, Gathered, StepRun, StepState
 
 MOST_ITEMS: Final = 1000
@@ -96,6 +96,11 @@ class Digest(Action):
         count, _ = gathered.delete()
         gate.delete()
         return {"count": count, "items": items}
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        end = self.end(timezone.now())
+        would = f"gather what comes until {end:%Y-%m-%d %H:%M:%S %Z}, or leave what it brings with a run that gathers"
+        return Rehearsal(would, {"count": 1, "items": [self.brought(call)]}, "example")
 
 
 def _still_waiting(gates: Iterable[Gate]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """`fail`: end a run that must not go on."""
 
 from workflows.actions import Action, Call, StepError, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Rehearsal
 
 
 @action("fail")
@@ -11,4 +11,7 @@ class Fail(Action):
     message: str
 
     def run(self, call: Call) -> Json:
+        raise StepError(self.message, permanent=True)
+
+    def rehearse(self, call: Call) -> Rehearsal:
         raise StepError(self.message, permanent=True)

@@ -18,10 +18,10 @@ from project import http
 from project.expressions import is_dynamic
 from project.http import Reply
 from project.retry import RetryPolicy, parse_retry_after
-from project.secrets import UnknownVariable, resolve_environment
+from project.secrets import UnknownVariable, references, resolve_environment
 from project.transport import Transport
 from workflows.actions import Call, NetworkAction, StepError, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Rehearsal
 
 LONGEST_BODY: Final = 256 * 1024  # bytes of an answer that are kept
 LONGEST_TOLD: Final = 300  # characters of an answer that an error tells
@@ -101,6 +101,15 @@ class Request(NetworkAction):
                 http.check_url(resolve_environment(given["url"]))
             except ValueError as error:
                 yield "url", str(error)
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        if not references(self.url):  # what stands for a variable is known to the sender alone
+            try:
+                http.check_url(self.url)
+            except ValueError as error:
+                raise StepError(str(error), permanent=True) from error
+        output = {"status": self.expect[0][0], "headers": {}, "body": None, "ms": 0}
+        return Rehearsal(f"send {self.method} {self.url}", output, "example")
 
     async def perform(self, call: Call, transport: Transport) -> Json:
         reply = await self._reply(call, transport)

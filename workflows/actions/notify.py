@@ -8,26 +8,33 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from notifications.catalogue import catalogue
-from notifications.compose import ComposeError, Request, compose, objection
-from notifications.models import DeliveryState, Priority
+from notifications.compose import ComposeError, Request, compose, objection, rehearse
+from notifications.models import Delivery, DeliveryState, Priority
+from notifications.story import tell
 from project.doorbell import ring
 from project.expressions import is_dynamic
 from project.names import unknown
 from workflows.actions import Action, Call, StepError, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Named, Rehearsal
 
 
 @action("notify")
 class Notify(Action):
     """Makes deliveries, which the sender then sends. Output: {"deliveries": [uid, …], "skipped": how many of them}."""
 
-    to: Annotated[list[str], Field(min_length=1)]
-    template: str
-    channel: str | None = None
+    to: Annotated[list[str], Field(min_length=1), Named("targets")]
+    """channel:NAME, recipient:NAME, topic:NAME, or an address like email:ada@example.com."""
+    template: Annotated[str, Named("templates")]
+    channel: Annotated[str | None, Named("channels")] = None
+    """Carries it, instead of the default channels."""
     data: dict[str, Json] | None = None
+    """More for the template; programs (webhooks) are sent it instead of the event."""
     category: str = ""
+    """What it is about, for people's preferences."""
     priority: Priority = Priority.NORMAL
+    """critical overrides quiet hours."""
     dedupe_key: str = ""
+    """A second notification with the same key, to one address by one channel within an hour, is skipped."""
 
     @classmethod
     def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
@@ -49,13 +56,17 @@ class Notify(Action):
         except ComposeError as error:
             raise StepError(str(error), permanent=True) from error
         ring("notifications.deliver", by=str(calls[0][1].uid))
-        return [
-            {
-                "deliveries": [str(delivery.uid) for delivery in deliveries],
-                "skipped": sum(delivery.state == DeliveryState.SKIPPED for delivery in deliveries),
-            }
-            for deliveries in composed
-        ]
+        return [_output(deliveries) for deliveries in composed]
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        try:
+            deliveries = rehearse(self._request(call))
+        except ComposeError as error:
+            raise StepError(str(error), permanent=True) from error
+        told = sum(delivery.state != DeliveryState.SKIPPED for delivery in deliveries)
+        return Rehearsal(
+            f"make {told} deliver{'y' if told == 1 else 'ies'}", _output(deliveries), deliveries=tell(deliveries)
+        )
 
     def _request(self, call: Call) -> Request:
         return Request(
@@ -69,3 +80,10 @@ class Notify(Action):
             priority=self.priority,
             dedupe_key=self.dedupe_key,
         )
+
+
+def _output(deliveries: Sequence[Delivery]) -> Json:
+    return {
+        "deliveries": [str(delivery.uid) for delivery in deliveries],
+        "skipped": sum(delivery.state == DeliveryState.SKIPPED for delivery in deliveries),
+    }

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from workflows.actions import Action, Call, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Rehearsal
 from workflows.models import Record
 from workflows.queries import Address
 
@@ -24,6 +24,15 @@ class _Record(Action):
 
     def output(self, version: int | None) -> Json:
         return {"collection": self.collection, "key": self.key, "version": version}
+
+    def stored(self) -> Record | None:
+        """The record as it is now."""
+        return Record.objects.filter(collection=self.collection, key=self.key).first()
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        record = self.stored()
+        would = f"{'change' if record else 'make'} the record {self.collection}/{self.key}"
+        return Rehearsal(would, self.output(record.version + 1 if record else 1))
 
 
 @action("record.put")
@@ -67,6 +76,11 @@ class Delete(_Record):
         gone = Record.objects.remove({one.address for one, _ in calls})
         # of several calls for one record the first removes it
         return [one.output(gone.pop(one.address, None)) for one, _ in calls]
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        record = self.stored()
+        would = f"remove the record {self.collection}/{self.key}{'' if record else ', which is not there'}"
+        return Rehearsal(would, self.output(record.version if record else None))
 
 
 def merge_patch(target: Json, patch: Json) -> Json:

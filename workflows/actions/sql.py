@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Annotated
 
 from django.conf import settings
 from pydantic import Field
@@ -16,7 +17,7 @@ from project.databases import Database
 from project.expressions import is_dynamic
 from project.names import unknown
 from workflows.actions import Call, OutsideAction, StepError, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Named, Rehearsal
 from workflows.foreign import ForeignError
 from workflows.foreign.statement import Statement, read
 
@@ -24,7 +25,7 @@ Given = Mapping[str, Json]
 
 
 class _InDatabase(OutsideAction):
-    database: str
+    database: Annotated[str, Named("databases")]
 
     @classmethod
     def check(cls, given: Given) -> Iterable[tuple[str, str]]:
@@ -86,10 +87,19 @@ class Execute(_InDatabase):
         with _told_as_step_errors():
             from workflows.foreign import effects  # needs SQLAlchemy, which may not be installed
 
-            statement = read(self.statement, database.dialect)
-            if problems := list(_misnamed(statement, self.parameters)):
-                raise ValueError("; ".join(f"{path}: {message}" for path, message in problems))
-            return effects.execute(database, call.key, statement, self.parameters)
+            return effects.execute(database, call.key, self._statement(database), self.parameters)
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        with _told_as_step_errors():
+            self._statement(self.named_database())
+        return Rehearsal(f"run the statement in {self.database}", {"rows": 1, "returned": []}, "example")
+
+    def _statement(self, database: Database) -> Statement:
+        """What it runs. Raises ValueError."""
+        statement = read(self.statement, database.dialect)
+        if problems := list(_misnamed(statement, self.parameters)):
+            raise ValueError("; ".join(f"{path}: {message}" for path, message in problems))
+        return statement
 
 
 @action("sql.upsert")
@@ -121,6 +131,11 @@ class Upsert(_InDatabase):
             from workflows.foreign import effects  # needs SQLAlchemy, which may not be installed
 
             return effects.upsert(database, call.key, self.table, dict(self))
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        self.named_database()
+        would = f"change or add the row of {self.table} in {self.database}"
+        return Rehearsal(would, {"created": True, "key": self.key}, "example")
 
 
 def _named(name: str) -> Database:

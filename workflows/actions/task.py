@@ -18,7 +18,7 @@ from project.durations import Duration, format_duration
 from project.expressions import is_dynamic
 from project.retry import RetryPolicy
 from workflows.actions import Call, OutsideAction, StepError, Wait, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Named, Rehearsal
 
 
 def _positive(duration: timedelta) -> timedelta:
@@ -37,7 +37,7 @@ class CallTask(OutsideAction):
     default_retry: ClassVar[RetryPolicy] = RetryPolicy(attempts=6, delay=timedelta(seconds=2))
     default_timeout: ClassVar[timedelta] = timedelta(seconds=30)
 
-    task: Annotated[str, Field(min_length=1)]
+    task: Annotated[str, Field(min_length=1), Named("tasks")]
     queue: Annotated[str, Field(min_length=1)]
     args: list[Json] = []
     kwargs: dict[str, Json] = {}
@@ -59,6 +59,12 @@ class CallTask(OutsideAction):
         if not self.wait:
             return {"task_id": call.key}
         return Wait(until=timezone.now() + self.timeout)
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        if message := objection(self.task):
+            raise StepError(message, permanent=True)
+        would = f"have the queue {self.queue} do the task {self.task}"
+        return Rehearsal(would, known="unknown") if self.wait else Rehearsal(would, {"task_id": call.key})
 
     def wake(self, call: Call, output: Json) -> Json:
         raise StepError(f"{self.task} has not answered within {format_duration(self.timeout)}", permanent=True)

@@ -10,10 +10,10 @@ from django.utils import timezone
 from pydantic import AfterValidator, Field
 
 from project import bulk
-from project.durations import Duration
+from project.durations import Duration, format_duration
 from workflows import gates
 from workflows.actions import Action, Call, Wait, action
-from workflows.actions.base import Json, Key, Turn, longer_than_nothing
+from workflows.actions.base import Json, Key, Rehearsal, Turn, longer_than_nothing
 
 LATE: Final = timedelta(seconds=5)  # by which a turn may be taken after its time
 
@@ -52,3 +52,7 @@ class Throttle(Action):
         # Everything stood still. The turns that were missed are given out anew: else all of them would pass at once.
         (turn,) = self.run_batch([(self, call)])
         return turn
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        would = f"pass, or wait for its turn: {self.limit} in {format_duration(self.per)}"
+        return Rehearsal(would, {"at": timezone.now().isoformat()}, "example")

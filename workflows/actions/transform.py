@@ -1,7 +1,7 @@
 """`transform`: shape values for the steps after it."""
 
 from workflows.actions import Action, Call, action
-from workflows.actions.base import Json
+from workflows.actions.base import Json, Rehearsal
 
 
 @action("transform")
@@ -12,3 +12,6 @@ class Transform(Action):
 
     def run(self, call: Call) -> Json:
         return self.values
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        return Rehearsal(output=self.values)

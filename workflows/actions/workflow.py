@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 from project.expressions import is_dynamic
+from project.identifiers import new_uid
 from project.names import unknown
-from workflows.actions import Action, Call, Child, action
-from workflows.actions.base import Json
+from workflows.actions import Action, Call, Child, StepError, action
+from workflows.actions.base import Json, Named, Rehearsal
 from workflows.models import Workflow
 
 
@@ -19,7 +21,7 @@ class RunWorkflow(Action):
     `wait: false` the step is done as soon as the child is started.
     """
 
-    workflow: str
+    workflow: Annotated[str, Named("workflows")]
     input: dict[str, Json] | None = None
     wait: bool = True
 
@@ -32,3 +34,11 @@ class RunWorkflow(Action):
 
     def run(self, call: Call) -> Json:
         return Child(self.workflow, call.context["event"] if self.input is None else self.input, self.wait)
+
+    def rehearse(self, call: Call) -> Rehearsal:
+        if not Workflow.objects.filter(name=self.workflow, enabled=True, versions__isnull=False).exists():
+            raise StepError(f'there is no workflow "{self.workflow}" that is enabled and has a version', permanent=True)
+        if not self.wait:
+            return Rehearsal(f"start the workflow {self.workflow}", {"workflow": self.workflow})
+        output = {"run": str(new_uid()), "state": "succeeded", "outputs": {}}
+        return Rehearsal(f"start the workflow {self.workflow}, and wait for it", output, "example")

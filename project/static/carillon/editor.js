@@ -1,4 +1,5 @@
-// Turns every textarea with data-editor into a code editor and marks the lines named in data-problems.
+// Turns every textarea with data-editor into a code editor and marks the lines named in data-problems. With data-check
+// it asks that address, while somebody types, what is wrong.
 "use strict";
 
 CodeMirror.defineMode("liquid", (config, options) =>
@@ -18,6 +19,7 @@ const editorModes = {
   html: { name: "liquid", base: "xml", htmlMode: true },
   liquid: { name: "liquid" },
 };
+const TYPING_PAUSE = 400; // milliseconds without a key, after which somebody is asked
 
 function makeEditor(textarea) {
   const editor = CodeMirror.fromTextArea(textarea, {
@@ -47,16 +49,60 @@ function makeEditor(textarea) {
     editor.save();
     textarea.dispatchEvent(new Event("input", { bubbles: true }));
   });
-  for (const problem of JSON.parse(textarea.dataset.problems || "[]")) {
+  markProblems(editor, JSON.parse(textarea.dataset.problems || "[]"));
+  if (textarea.dataset.check) checkWhileTyping(editor, textarea);
+  textarea.editor = editor;
+  return editor;
+}
+
+// Marks the problems, [{line, message}], in place of those that were marked before.
+function markProblems(editor, problems) {
+  for (const { handle, widget } of editor.state.problems || []) {
+    editor.removeLineClass(handle, "background", "editor-problem-line");
+    editor.removeLineClass(handle, "gutter", "editor-problem-gutter");
+    widget.clear();
+  }
+  editor.state.problems = problems.map((problem) => {
     const line = Math.min(Math.max(problem.line - 1, 0), editor.lastLine());
-    editor.addLineClass(line, "background", "editor-problem-line");
+    const handle = editor.addLineClass(line, "background", "editor-problem-line");
     editor.addLineClass(line, "gutter", "editor-problem-gutter");
     const note = document.createElement("div");
     note.className = "editor-problem";
     note.textContent = problem.message;
-    editor.addLineWidget(line, note, { coverGutter: false });
+    return { handle, widget: editor.addLineWidget(line, note, { coverGutter: false, noHScroll: true }) };
+  });
+}
+
+// Whoever listens to the textarea hears "checked", with the answer; null when there was none. One question at a time:
+// what is typed meanwhile is asked for next.
+function checkWhileTyping(editor, textarea) {
+  let asked = null;
+  let isAsking = false;
+  let timer = 0;
+  const check = async () => {
+    if (isAsking || textarea.value === asked) return;
+    isAsking = true;
+    asked = textarea.value;
+    const answer = await post(textarea.dataset.check, { text: asked }, textarea.form);
+    isAsking = false;
+    if (answer && textarea.value === asked) markProblems(editor, answer.problems);
+    textarea.dispatchEvent(new CustomEvent("checked", { detail: answer, bubbles: true }));
+    check();
+  };
+  editor.on("change", () => {
+    clearTimeout(timer);
+    timer = setTimeout(check, TYPING_PAUSE);
+  });
+}
+
+async function post(address, fields, form) {
+  const body = new URLSearchParams({ ...fields, csrfmiddlewaretoken: form.elements.csrfmiddlewaretoken.value });
+  try {
+    const answer = await fetch(address, { method: "POST", body });
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null; // nobody there, or the login page
   }
-  return editor;
 }
 
 document.querySelectorAll("textarea[data-editor]").forEach((textarea) => {
