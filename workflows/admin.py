@@ -31,7 +31,6 @@ from project.difference import difference
 from project.live import live
 from project.templatetags.facts import COLOURS, code, took
 from workflows import control, story, workbench
-from workflows.actions import actions
 from workflows.definition import DefinitionError, Problem
 from workflows.drawing import draw
 from workflows.models import ACTIVE, Record, Run, RunState, Workflow, WorkflowVersion

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workflows', '0003_graphs_waits_and_lanes'),
+        ('workflows', '0004_replays_and_turns'),
     ]
 
     operations = [
