@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -121,9 +121,12 @@ class EventPage(serializers.Serializer[None]):
     results = EventSummary(many=True)
 
 
+VERDICTS: Final = ("matched", "filtered", "error", "disabled")
+
+
 class SubscriptionVerdict(serializers.Serializer[None]):
     name = serializers.CharField()
-    verdict = serializers.ChoiceField(choices=["matched", "filtered", "error", "disabled"])
+    verdict = serializers.ChoiceField(choices=VERDICTS)
     reason = serializers.CharField(required=False)
 
 
@@ -134,3 +137,38 @@ class Trace(serializers.Serializer[None]):
     error = serializers.CharField(allow_null=True)
     subscriptions = SubscriptionVerdict(many=True)
     runs = RunTrace(many=True)
+
+
+class DryRunEvent(serializers.Serializer[None]):
+    """A stored event, and what the subscription says to it."""
+
+    uid = serializers.UUIDField()
+    id = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # a field, not the attribute
+    type = serializers.CharField()
+    subject = serializers.CharField(allow_blank=True)
+    received_at = serializers.DateTimeField()
+    verdict = serializers.ChoiceField(choices=VERDICTS)
+    reason = serializers.CharField(required=False)
+
+
+class DryRun(serializers.Serializer[None]):
+    subscription = serializers.CharField()
+    enabled = serializers.BooleanField(help_text="Whether it, and its workflow, are.")
+    since = serializers.DateTimeField()
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Events of this answer by verdict.")
+    events = DryRunEvent(many=True)
+    next = serializers.UUIDField(allow_null=True)
+
+
+class ExpressionFault(serializers.Serializer[None]):
+    message = serializers.CharField()
+    line = serializers.IntegerField(allow_null=True, help_text="Null when it compiles and has no value.")
+    column = serializers.IntegerField(allow_null=True)
+
+
+class CheckedExpression(serializers.Serializer[None]):
+    value = serializers.JSONField(allow_null=True)
+    verdict = serializers.ChoiceField(choices=VERDICTS)
+    reason = serializers.CharField(allow_blank=True)
+    error = ExpressionFault(allow_null=True)

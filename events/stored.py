@@ -14,7 +14,7 @@ from events.models import Event
 SLOWEST: Final = 2000  # milliseconds that one statement may take
 
 
-class Busy(Exception):
+class Busy(OperationalError):
     """PostgreSQL did not answer in time. Trying again later may help."""
 
 

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from datetime import datetime
+from typing import Annotated, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from rest_framework.request import Request
 
 from project.api import Fault, TooLarge, Unprocessable, UnsupportedType, holds_nul, load
 from project.fields import complaints, dotted
+from project.timestamps import RFC3339, rfc3339
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """The fields that a request's body may have, and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def not_null(given: object) -> object:
+    """For a BeforeValidator, of a field that may be left out."""
+    if given is None:
+        raise ValueError("may be left out, but not be null")
+    return given
+
+
+def _moment(given: object) -> datetime:
+    found = rfc3339(given) if isinstance(given, str) else None
+    if found is None:
+        raise ValueError(f"must be {RFC3339}")
+    return found
+
+
+Moment = Annotated[datetime | None, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time that may be left out."""
 
 
 def body_of(request: HttpRequest) -> bytes:

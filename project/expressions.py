@@ -143,7 +143,7 @@ class Expression:
         self.source = source
         self._program = program
         self._tokens = tokens
-        self._extended = any(name.text in _FUNCTIONS for name in syntax.functions(tokens))
+        self._extended = not _FUNCTIONS.keys().isdisjoint(self.calls)
 
     def __repr__(self) -> str:
         return f"Expression({self.source!r})"
@@ -173,6 +173,11 @@ class Expression:
                 if path := syntax.path_of(side):
                     found.append((path.parts, _part(other)))
         return tuple(found)
+
+    @cached_property
+    def calls(self) -> frozenset[str]:
+        """The functions and macros that it calls."""
+        return frozenset(name.text for name in syntax.functions(self._tokens))
 
     @cached_property
     def _reads(self) -> frozenset[str]:

@@ -2,11 +2,14 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from project import trying, views
+from project import converters, trying, views
+
+register_converter(converters.Name, "name")
+register_converter(converters.Key, "key")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("events.urls")),  # the first, for it is looked for most often

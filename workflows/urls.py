@@ -1,26 +1,9 @@
 """The addresses of runs, steps and records, and of the pages that links in messages open."""
 
-from django.urls import include, path, register_converter
-from django.urls.converters import StringConverter
+from django.urls import include, path
 
 from workflows import views
 from workflows.pages import DecisionPage
-
-
-class Name(StringConverter):
-    """A part of the path that PostgreSQL can take."""
-
-    regex = r"[^/\0]+"
-
-
-class Key(StringConverter):
-    """The rest of the path: a key may have slashes."""
-
-    regex = r"[^\0]+"
-
-
-register_converter(Name, "name")
-register_converter(Key, "key")
 
 api = [
     path("runs", views.RunsView.as_view(), name="runs"),

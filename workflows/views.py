@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self, cast
 from uuid import UUID
 
@@ -11,40 +10,22 @@ from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from project.api import BadRequest, Conflict, CursorPagination, Fault, Unprocessable
 from project.authorization import Caller, HasScope
-from project.body import fields_of
+from project.body import Body, Moment, fields_of, not_null
 from project.identifiers import first_uid_at
 from project.names import unknown
 from project.openapi import PAGES, WithBody, answers, body
 from project.parameters import check, moment
 from project.scopes import Scope
-from project.timestamps import RFC3339, rfc3339
 from workflows import control, decisions, engine, serializers, story
 from workflows.decisions import MAX_COMMENT, Outcome, Question, Standing
 from workflows.models import Record, Run, RunState, Workflow
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _moment(given: object) -> datetime:
-    found = rfc3339(given) if isinstance(given, str) else None
-    if found is None:
-        raise ValueError(f"must be {RFC3339}")
-    return found
-
-
-def _not_null(given: object) -> object:
-    if given is None:
-        raise ValueError("may be left out, but not be null")
-    return given
 
 
 class Input(Body):
@@ -65,15 +46,13 @@ class Filter(Body):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    workflow: Annotated[str | None, BeforeValidator(_not_null), WithJsonSchema({"type": "string"})] = None
+    workflow: Annotated[str | None, BeforeValidator(not_null), WithJsonSchema({"type": "string"})] = None
     state: Annotated[
         Literal["running", "waiting"] | None,
-        BeforeValidator(_not_null),
+        BeforeValidator(not_null),
         WithJsonSchema({"type": "string", "enum": ["running", "waiting"]}),
     ] = None
-    since: Annotated[
-        datetime | None, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
-    ] = None
+    since: Moment = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

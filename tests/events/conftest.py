@@ -21,7 +21,7 @@ ORDER = {
 PAID = {"order_id": "A-1", "amount": 120.5, "customer": "Ada"}
 
 
-ALL = (Scope.EVENTS_WRITE, Scope.EVENTS_READ, Scope.RUNS_WRITE)
+ALL = (Scope.EVENTS_WRITE, Scope.EVENTS_READ, Scope.RUNS_WRITE, Scope.CONFIG_READ)
 
 
 class Producer:

@@ -15,6 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from events.models import Subscription
 from tests.events.conftest import Producer
 from workflows import engine
 from workflows.models import Record
@@ -65,6 +66,7 @@ OPERATIONS = [
     *("send_events", "list_events", "get_event", "trace_event"),
     *("list_runs", "get_run", "cancel_run", "cancel_runs", "retry_run", "start_run", "complete_step"),
     *("list_records", "get_record"),
+    *("dry_run_subscription", "check_expression"),
 ]
 
 
@@ -79,6 +81,7 @@ def known(shop: Producer) -> list[dict[str, str]]:
     while engine.advance():
         pass
     Record.objects.create(collection="c", key="k", value={"a": 1})
+    Subscription.objects.create(name="w", types=["*"], workflow=version.workflow, filter="event.data.a > 1")
     more = {"token": token_of(waiting.uid, "ack"), "name": "w", "collection": "c", "key": "k"}
     return [{"uid": str(uid), **more} for uid in (event, waiting.uid, failed.uid)]
 
