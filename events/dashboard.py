@@ -22,6 +22,7 @@ SLOW: Final = 10.0  # seconds that a due row may wait before the page calls it a
 
 STAGES: Final = {
     "events.route": "Events to route",
+    "events.replay": "Replays to route",
     "events.schedule": "Schedules to fire",
     "workflows.advance": "Runs to advance",
     "workflows.close": "Gates to remove",

@@ -8,4 +8,5 @@ urlpatterns = [
     path("events", views.EventsView.as_view(), name="events"),
     path("events/<uuid:uid>", views.EventView.as_view(), name="event"),
     path("events/<uuid:uid>/trace", views.TraceView.as_view(), name="trace"),
+    path("events/<uuid:uid>/replay", views.ReplayView.as_view(), name="replay"),
 ]
