@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Final
+from uuid import uuid4
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -27,23 +30,29 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from events import replay
+from events.curl import curl
 from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
 from events.listeners import Listeners
-from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Schedule, Source, Subscription
+from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Replay, Schedule, Source, Subscription
 from events.review_panel import PERIODS
+from events.routing import Verdict
 from events.scheduling import fire_now
 from events.stored import Busy
 from events.subscription_page import SubscriptionForm, SubscriptionPanels
-from events.trace import trace
+from events.trace import awaited, lines, trace
 from events.welcome import start
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.api import Problem
 from project.editor import CodeField
+from project.flower import tasks_of
+from project.live import live
 from project.panels import PanelMedia
 from project.scopes import Scope
 from project.secrets import mask
 from project.settings_form import SecretField
 from project.templatetags.facts import COLOURS, badge, code
+from workflows.timeline import timeline
 
 SHOWN_TIMES: Final = 5
 
@@ -522,6 +531,13 @@ class RoutedFilter(DropdownFilter):
         return events
 
 
+class ReplayForm(forms.Form):
+    """Who is to hear of an event again. `key` names the wish: a second click is none."""
+
+    subscription = forms.CharField(required=False, max_length=100)
+    key = forms.CharField(max_length=200)
+
+
 @admin.register(Event)
 class EventAdmin(Facts):
     list_display = ("shown_type", "subject", "source", "received_at", "matched", "state")
@@ -530,6 +546,7 @@ class EventAdmin(Facts):
     prefix_search = ("type",)
     search_help_text = "A uid, an id, a subject, or how a type begins"
     fields = ("type",)
+    actions_detail = ("replay",)
     empty_message = "No events. Send one: POST /api/v1/events with an API key of a source."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
@@ -551,4 +568,49 @@ class EventAdmin(Facts):
         return "routed" if event.due_at is None else "waiting to be routed"
 
     def tell(self, event: Event) -> dict[str, Any]:
-        return {"title": event.type, "story": trace(event)}
+        told, now = trace(event), timezone.now()
+        return {
+            "title": event.type,
+            "story": told,
+            "timeline": timeline(lines(told, now)),
+            "curl": curl(event, f"{settings.CARILLON_URL}{reverse('events')}"),
+            "flower": tasks_of("events.route", str(event.uid), [run["uid"] for run in told["runs"]]),
+            "live": live(told, awaited(event, told, now), now),
+        }
+
+    @action(description="Replay", icon="replay", permissions=["operate"])
+    def replay(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say what the event would start, for all subscriptions and for each; when that is confirmed, do it."""
+        event: Event = only(self, request, object_id).get()
+        form, refused = ReplayForm(request.POST), ""
+        if "confirmed" in request.POST and form.is_valid():
+            try:
+                asked, new = replay.ask(event, by=request.user.get_username(), **form.cleaned_data)
+            except replay.CannotReplay as error:
+                refused = str(error)
+            else:
+                return self._replayed(request, event, asked, new=new)
+        verdicts: Sequence[Verdict] = ()
+        try:
+            verdicts = replay.foresee(event)
+        except replay.CannotReplay as error:
+            refused = str(error)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Replay?",
+            "opts": self.opts,
+            "original": event,
+            "verdicts": verdicts,
+            "matched": sum(told["verdict"] == "matched" for told in verdicts),
+            "chosen": request.GET.get("subscription", ""),
+            "refused": refused,
+            "key": uuid4(),
+            "page": reverse("admin:events_event_change", args=[event.pk]),
+        }
+        return TemplateResponse(request, "admin/events/event/replay.html", context)
+
+    def _replayed(self, request: HttpRequest, event: Event, asked: Replay, *, new: bool) -> HttpResponse:
+        if new:
+            self.log_change(request, event, f"Replayed to {asked.subscription or 'all subscriptions'}.")
+            self.message_user(request, f"Replay {asked.number} was asked for. What becomes of it is told below.")
+        return redirect("admin:events_event_change", event.pk)

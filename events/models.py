@@ -371,6 +371,42 @@ class Event(Due):
         return envelope
 
 
+class Replay(Due):
+    """An event that is heard again: by all subscriptions, or by one. The runs that it starts have its `number`.
+
+    `due_at` is set while it waits to be routed, like an event's. What became of the event the first time stays.
+    """
+
+    uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="replays", db_index=False)
+    number = models.PositiveSmallIntegerField(help_text="Counts the event's replays, from 1.")
+    subscription = models.CharField(max_length=100, blank=True, help_text="Only this one is asked; empty: all.")
+    by = models.CharField(max_length=200, help_text="Who asked for it.")
+    key = models.CharField(max_length=200, blank=True, help_text="Asked for again with the same key, it is this one.")
+    made_at = models.DateTimeField(db_default=Now())
+
+    routed_at = models.DateTimeField(null=True, blank=True)
+    verdicts = JSONField(default=list, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Times that routing failed as a whole.")
+    error = models.TextField(blank=True, default="")
+
+    objects = DueQuerySet["Replay"].as_manager()
+
+    class Meta:
+        ordering = ["event", "number"]
+        constraints: ClassVar = [
+            # Also the index for "the replays of this event".
+            models.UniqueConstraint(fields=["event", "number"], name="one_replay_per_number"),
+            models.UniqueConstraint(
+                fields=["event", "key"], condition=~models.Q(key=""), name="a_replay_is_asked_for_once"
+            ),
+        ]
+        indexes: ClassVar = [due_index("replay_due")]
+
+    def __str__(self) -> str:
+        return f"replay {self.number} of {self.event_id}"
+
+
 class EventWait(models.Model):
     """A step that waits for an event, as the router finds it. A trigger removes it when its step waits no longer.
 

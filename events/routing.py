@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from events import waiting
 from events.catalogue import Rules, rules
-from events.models import Event
+from events.models import Event, Replay
 from events.verdicts import Judge
 from project import bulk, metrics
 from project.batch import together_or_alone
@@ -100,9 +100,14 @@ def _route_alone(event: Event) -> Counter[str]:
             return _route([event], at_once=False)
     except Exception as error:  # its own fault, or a bug of ours: it waits and is seen, the others go on
         log.exception("event not routed", uid=str(event.uid))
-        Event.objects.filter(pk=event.pk).update(
-            due_at=Now() + TRY_AGAIN * 2 ** min(event.attempts, 8),
-            attempts=event.attempts + 1,
-            error=f"{type(error).__name__}: {error}",
-        )
+        postpone(event, error)
         return Counter(postponed=1)
+
+
+def postpone(row: Event | Replay, error: Exception) -> None:
+    """Try again later, and tell meanwhile what was wrong."""
+    type(row)._base_manager.filter(pk=row.pk).update(
+        due_at=Now() + TRY_AGAIN * 2 ** min(row.attempts, 8),
+        attempts=row.attempts + 1,
+        error=f"{type(error).__name__}: {error}",
+    )

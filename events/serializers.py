@@ -130,12 +130,25 @@ class SubscriptionVerdict(serializers.Serializer[None]):
     reason = serializers.CharField(required=False)
 
 
+class Replay(serializers.Serializer[None]):
+    """An event heard again."""
+
+    number = serializers.IntegerField(help_text="The event's first replay is 1; the runs that it starts have it, too.")
+    subscription = serializers.CharField(allow_null=True, help_text="The one that is asked; null: all.")
+    by = serializers.CharField()
+    made_at = serializers.DateTimeField()
+    routed_at = serializers.DateTimeField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+    subscriptions = SubscriptionVerdict(many=True)
+
+
 class Trace(serializers.Serializer[None]):
     event = CloudEvent()
     received_at = serializers.DateTimeField()
     routed_at = serializers.DateTimeField(allow_null=True)
     error = serializers.CharField(allow_null=True)
-    subscriptions = SubscriptionVerdict(many=True)
+    subscriptions = SubscriptionVerdict(many=True, help_text="What they said the first time.")
+    replays = Replay(many=True)
     runs = RunTrace(many=True)
 
 

@@ -24,6 +24,7 @@ CHANNELS: Final = 20  # told of
 
 TITLES: Final = {
     "events.route": "Events to route",
+    "events.replay": "Replays to route",
     "events.schedule": "Schedules to fire",
     "workflows.advance": "Runs to advance",
     "workflows.close": "Gates to remove",

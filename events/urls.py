@@ -10,4 +10,5 @@ urlpatterns = [
     path("events/<uuid:uid>/trace", views.TraceView.as_view(), name="trace"),
     path("subscriptions/<name:name>/dry-run", trial_views.DryRunView.as_view(), name="dry_run_subscription"),
     path("expressions/check", trial_views.CheckView.as_view(), name="check_expression"),
+    path("events/<uuid:uid>/replay", views.ReplayView.as_view(), name="replay"),
 ]

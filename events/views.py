@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
 from django.db.models import Q, QuerySet, TextField, Value
@@ -12,22 +12,23 @@ from django.db.models.lookups import IContains
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from pydantic import BaseModel, ConfigDict, Field
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from events import ingest, serializers
+from events import ingest, replay, serializers
 from events.authentication import key_in
 from events.catalogue import Key
 from events.cloudevents import BATCH, PLAIN, STRUCTURED, read
 from events.models import Event
-from events.trace import trace
+from events.trace import tell_replay, trace
 from project import metrics
-from project.api import BadRequest, CursorPagination, Fault, JSONRenderer
-from project.authorization import HasScope
-from project.body import body_of
-from project.openapi import PAGES, WithBody, answers
+from project.api import BadRequest, Conflict, CursorPagination, Fault, JSONRenderer, Unprocessable
+from project.authorization import Caller, HasScope
+from project.body import body_of, fields_of
+from project.openapi import PAGES, WithBody, answers, body
 from project.parameters import check, moment
 from project.scopes import Scope
 
@@ -41,6 +42,11 @@ class CloudEventRenderer(JSONRenderer):
 STORED = PolymorphicProxySerializer(
     "Stored", [serializers.StoredEvent, serializers.StoredBatch], resource_type_field_name=None, many=False
 )
+
+
+def _idempotency(description: str) -> OpenApiParameter:
+    shape = {"type": "string", "maxLength": 200}
+    return OpenApiParameter("Idempotency-Key", shape, OpenApiParameter.HEADER, description=description)
 
 
 class EventsView(APIView):
@@ -61,14 +67,7 @@ class EventsView(APIView):
             STRUCTURED: serializers.CLOUD_EVENT,
             BATCH: serializers.batch_of(serializers.CLOUD_EVENT),
         },
-        parameters=[
-            OpenApiParameter(
-                "Idempotency-Key",
-                {"type": "string", "maxLength": 200},
-                OpenApiParameter.HEADER,
-                description="Taken as the id where none is given.",
-            )
-        ],
+        parameters=[_idempotency("Taken as the id where none is given.")],
         responses={202: STORED, 200: STORED, **answers(400, 401, 403, 406, 413, 415, 422, 429, 503)},
     )
     def post(self, request: Request) -> Response:
@@ -154,6 +153,46 @@ class TraceView(APIView):
     )
     def get(self, request: Request, uid: UUID) -> Response:
         return Response(trace(event_or_404(uid)))
+
+
+class Replay(BaseModel):
+    """Who is to hear of the event again: all, or one subscription."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subscription: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+
+
+class ReplayView(APIView):
+    """Hearing of an event again."""
+
+    permission_classes = [HasScope]
+    scopes = {"POST": Scope.RUNS_WRITE}
+
+    @extend_schema(
+        operation_id="replay_event",
+        summary="Have all subscriptions, or one, hear of an event again",
+        description="They are asked as they are now, and those that match start new runs. The workers do it: the trace "
+        "tells what came of it. Asked for again with the same Idempotency-Key, it is the same replay, answered 200.",
+        request=body(Replay),
+        parameters=[_idempotency("Names this wish, which is granted once.")],
+        responses={
+            202: serializers.Replay,
+            200: serializers.Replay,
+            **answers(400, 401, 403, 404, 406, 409, 413, 415, 422, 503),
+        },
+    )
+    def post(self, request: Request, uid: UUID) -> Response:
+        event, key = event_or_404(uid), _idempotency_key(request._request)
+        wanted = fields_of(request, Replay).subscription or ""
+        caller = f"the API ({cast(Caller, request.auth).source})"
+        try:
+            asked, new = replay.ask(event, by=caller, subscription=wanted, key=key)
+        except replay.UnknownSubscription as error:
+            raise Unprocessable(str(error), [Fault("subscription", str(error))]) from error
+        except replay.CannotReplay as error:
+            raise Conflict(str(error)) from error
+        return Response(tell_replay(asked), status=202 if new else 200)
 
 
 def event_or_404(uid: UUID) -> Event:

@@ -164,6 +164,7 @@ class Facts(ModelAdmin):
             told = self.tell(obj)
             if "live" in told and request.GET.get("seen") == told["live"].seen:
                 return HttpResponse(status=204)  # an open page asks, and shows that already
+            told["may_operate"] = self.has_operate_permission(request, obj)
             extra_context = {"original": obj, **told, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, extra_context)
 

@@ -37,6 +37,7 @@ task_create_missing_queues = False
 # Each stage's queue, so that fleets are sized apart.
 task_routes = {
     "events.route": "events",
+    "events.replay": "events",
     "events.schedule": "events",
     "workflows.advance": "workflows",
     "workflows.close": "workflows",

@@ -138,7 +138,8 @@ def run_line(run: Json, now: datetime, *, depth: int = 0) -> Line:
     start = _time(run["started_at"]) or now
     state = "queued" if run["queued"] else run["state"]
     span = Span("wait" if run["queued"] else "work", start, _time(run["finished_at"]) or max(start, now), state)
-    return Line(run["workflow"], f"#run-{run['uid']}", depth, state, (span,), f"v{run['version']}")
+    note = f"v{run['version']}, replay {run['replay']}" if run["replay"] else f"v{run['version']}"
+    return Line(run["workflow"], f"#run-{run['uid']}", depth, state, (span,), note)
 
 
 def spans_of(step: Json, now: datetime) -> Iterator[Span]:

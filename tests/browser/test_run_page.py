@@ -85,6 +85,7 @@ def test_a_page_that_is_open_follows_along_and_keeps_what_was_opened(admin: Admi
     output = page.locator(f"#output-{StepRun.objects.get(run=run, step='note').pk}")
     output.locator("summary").click()
     output.locator("summary").focus()
+    page.evaluate("window.unbroken = true")
     time_passes(3601)
     assert state(run) == "failed"
     expect(page.locator(".graph-node[data-step=charge]")).to_have_attribute("data-state", "failed", timeout=20_000)
@@ -92,6 +93,7 @@ def test_a_page_that_is_open_follows_along_and_keeps_what_was_opened(admin: Admi
     expect(page.get_by_text("live", exact=True)).to_have_count(0)
     assert output.evaluate("it => it.open"), "what was opened stays open"
     assert page.evaluate("document.activeElement.parentElement.id") == output.get_attribute("id"), "focus stays"
+    assert page.evaluate("window.unbroken"), "it was never loaded anew"
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.wait_for_timeout(2500)

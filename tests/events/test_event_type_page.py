@@ -109,7 +109,7 @@ class TestSchema:
             (NO_AMOUNT, "event.data.amount is no longer declared"),
             ('{"type": ', "Line 1, column 10: this is not JSON"),
             ({"type": "objekt"}, "is not valid"),
-            ("[" * 100_000, "This is nested too deep."),
+            ("[" * 100_000, "This is nested too deep"),
         ):
             assert said in words(admin_client.post(CHECK, form(kind, schema)))
 

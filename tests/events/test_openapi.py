@@ -63,7 +63,7 @@ def test_the_document_is_valid_and_complete(tmp_path: Any) -> None:
 
 
 OPERATIONS = [
-    *("send_events", "list_events", "get_event", "trace_event"),
+    *("send_events", "list_events", "get_event", "trace_event", "replay_event"),
     *("list_runs", "get_run", "cancel_run", "cancel_runs", "retry_run", "start_run", "complete_step"),
     *("list_records", "get_record"),
     *("dry_run_subscription", "check_expression"),

@@ -42,7 +42,9 @@ def test_the_payload_passes_its_schema(story: Story) -> None:
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.type)
 def test_one_subscription_matches_and_the_others_say_why_not(story: Story) -> None:
     context = make_context(event=event_of(story))
-    asked = [row for row in Subscription.objects.all() if row.types[0].split(".")[0] == story.type.split(".")[0]]
+    asked = [
+        row for row in Subscription.objects.exclude(filter="") if row.types[0].split(".")[0] == story.type.split(".")[0]
+    ]
     verdicts = {row.name: compile_expression(row.filter, ["event"]).explain(context).outcome for row in asked}
     assert verdicts.pop(story.subscription) == "matched"
     assert set(verdicts.values()) == {"filtered"}

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F
 
 from workflows import engine
-from workflows.models import Gate, Run, StepRun, StepState, WorkflowVersion
+from workflows.models import Gate, Run, StepRun, WorkflowVersion
 from workflows.publishing import publish
 from workflows.work import Start
 
@@ -42,7 +42,7 @@ def move_back(seconds: float) -> None:
     for gate in Gate.objects.all():
         gate.value = _earlier(gate.value, by)
         gate.save()
-    for step in StepRun.objects.filter(state=StepState.WAITING, output__has_key="at"):
+    for step in StepRun.objects.filter(output__has_key="at"):
         step.output = _earlier(step.output, by)
         step.save(update_fields=["output"])
     StepRun.objects.update(started_at=F("started_at") - by)

@@ -43,7 +43,7 @@ let focused = null;
 const nameOf = (element) => element.id || `${element.getAttribute("href") || ""} ${element.textContent.trim()}`;
 
 document.addEventListener("htmx:beforeSwap", (swap) => {
-  if (!swap.target.hasAttribute(LIVE)) return;
+  if (!swap.target.hasAttribute(LIVE) || !swap.detail.shouldSwap) return; // nothing new is told by 204
   if (!swap.detail.xhr.responseText.includes(LIVE)) {
     swap.preventDefault(); // the session is over, or the row is gone: the whole page says so
     location.reload();
@@ -54,10 +54,12 @@ document.addEventListener("htmx:beforeSwap", (swap) => {
   focused = active === document.body ? null : nameOf(active);
 });
 
-document.addEventListener("htmx:afterSettle", () => {
+// At once: what a person opens a moment later is not to be closed.
+document.addEventListener("htmx:afterSwap", () => {
   for (const details of document.querySelectorAll(`[${LIVE}] details[id]`)) {
     if (opened.has(details.id)) details.open = opened.get(details.id);
   }
+  opened.clear();
   if (focused === null || document.activeElement !== document.body) return;
   const same = [...document.querySelectorAll("a, button, summary")].find((element) => nameOf(element) === focused);
   if (same) same.focus({ preventScroll: true });
