@@ -36,6 +36,7 @@ def pages(group: str, rows: Rows) -> Iterator[str]:
         yield from OTHERS
     request = RequestFactory().get("/")
     request.user = User.objects.get(username="admin")
+    options: Any  # unfold's, without types
     for model, options in django_admin.site._registry.items():
         app, name = model._meta.app_label, model._meta.model_name
         if (app if app in GROUPS else "others") != group or app == "inbox":
@@ -72,7 +73,7 @@ def violations(admin: Admin, path: str, options: dict[str, Any]) -> Iterator[str
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_page_has_a_serious_violation(admin: Admin, everything: Rows, group: str, theme: Any) -> None:  # noqa: F811
     admin.page.emulate_media(color_scheme=theme)
-    found = []
+    found: list[str] = []
     for path in pages(group, everything):
         admin.open(path)
         admin.page.wait_for_function("!document.documentElement.hasAttribute('x-cloak')")
