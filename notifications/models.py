@@ -306,7 +306,9 @@ class Delivery(Due):
     state = models.CharField(max_length=10, choices=DeliveryState, default=DeliveryState.PENDING)
     reason = models.TextField(blank=True, default="", help_text="Why it was skipped or failed.")
     attempts = models.PositiveSmallIntegerField(default=0)
-    forgiven = models.PositiveSmallIntegerField(default=0, help_text="Attempts that do not count: before somebody last retried it, or broken off.")
+    forgiven = models.PositiveSmallIntegerField(
+        default=0, help_text="Attempts that do not count: before somebody last retried it, or broken off."
+    )
     leased = models.BooleanField(default=False, help_text="An attempt is under way until due_at, or its process died.")
     instead_of = models.UUIDField(null=True, blank=True, help_text="The delivery that this one stands in for.")
     created_at = models.DateTimeField(db_default=Now())
