@@ -10,7 +10,7 @@ OFFLINE := CARILLON_OFFLINE=1 DEBUG=1
 PRODUCTION := CARILLON_OFFLINE=1 DEBUG=0 HTTPS=1 ALLOWED_HOSTS=carillon.example.com \
 	SECRET_KEY=long-enough-for-the-check-and-used-for-nothing-but-the-check-0123456789
 
-.PHONY: run demo test check bench chaos lock format
+.PHONY: run demo test check bench chaos screenshots lock format
 
 run: $(READY)
 	@exec $(BIN)/python -m project.stack
@@ -31,6 +31,11 @@ bench: $(READY)
 SECONDS ?= 900
 chaos: $(READY)
 	@exec $(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
+
+# Into docs/images, or where SCREENSHOTS says. Look at each afterwards.
+SCREENSHOTS ?= docs/images
+screenshots: $(READY)
+	@SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -q tests/browser/screenshots.py
 
 # A stage says its name, what it has to say, and how long it took.
 stage = @echo "== $(1)"; began=$$(date +%s); $(2) && echo "   $(1): $$(($$(date +%s) - began)) s"

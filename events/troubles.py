@@ -34,6 +34,9 @@ TITLES: Final = {
     "notifications.recover": "Failed deliveries to send again",
 }
 
+WAITS_FOR: Final = {"notifications.deliver": " Or they wait for the rate limit of their channel, as was asked for."}
+"""What else than a want of processes keeps a stage waiting."""
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -86,12 +89,14 @@ def late(found: Iterable[Backlog]) -> Iterator[Trouble]:
             many = f"{backlog.overdue:,}{' or more' if backlog.overdue == COUNTED else ''}"
             yield Trouble(
                 f"{backlog.title}: nobody took {many} due row{'s' * (backlog.overdue != 1)} for more than a minute.",
-                "Is the process that serves this stage running? Its log says what it does.",
+                "Is the process that serves this stage running? Its log says what it does."
+                + WAITS_FOR.get(backlog.name, ""),
             )
         elif backlog.slow:
             yield Trouble(
                 f"{backlog.title}: {backlog.age:.0f} s behind.",
-                "If it does not catch up, start more of the processes that serve this stage.",
+                "If it does not catch up, start more of the processes that serve this stage."
+                + WAITS_FOR.get(backlog.name, ""),
                 grave=False,
             )
 

@@ -94,7 +94,10 @@ def admin(quiet_page: Page, live_server: LiveServer) -> Admin:
 @pytest.fixture
 def live_admin(quiet_page: Page, live: Live) -> Admin:
     """The admin of a Carillon in real processes, with its inbox, logged in as a superuser."""
-    live.environment["EMAIL_URL"] = f"smtp://127.0.0.1:{live.smtp_port}"
+    live.environment |= {
+        "EMAIL_URL": f"smtp://127.0.0.1:{live.smtp_port}",
+        "INBOX_SLACK_URL": f"{live.url}/inbox/slack",
+    }
     live.start("web", "worker", "performer", "sender", "clock", "inbox")
     live.wait_ready()
     return _superuser_at(quiet_page, live.url)
