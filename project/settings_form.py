@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
@@ -27,6 +28,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from project.durations import format_duration
 from project.editor import JSONCodeField
 from project.plugin import holds_secrets
 from project.secrets import mask, unmask
@@ -173,4 +175,6 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return format_duration(value)
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
