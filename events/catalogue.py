@@ -182,6 +182,8 @@ def hook(row: Source) -> Hook:
         given = [secret for secret in (row.secret, row.previous_secret) if secret]
         secrets = tuple(secret for secret in resolve_environment(given) if secret)
         adapter = adapters[row.adapter].from_settings(row.settings)
+        for secret in secrets:
+            adapter.check_secret(secret)
         if adapter.secret and not secrets:
             adapter, problem = None, "it has no secret"
     except (UnknownName, UnknownVariable, SettingsError, ValueError) as error:

@@ -14,7 +14,7 @@ from events import catalogue, ingest
 from events.catalogue import Hook
 from events.cloudevents import MAX_LENGTH, Incoming, Original, check
 from events.models import Source
-from events.sources.base import Adapter, Call, Refused, digest
+from events.sources.base import Adapter, Call, digest
 from project import metrics
 from project.api import BadRequest, Problem, TooLarge, Unavailable
 
@@ -63,11 +63,7 @@ def _verified(name: str, hook: Hook, call: Call) -> Adapter:
             f"The source {name} is not set up right and can verify nothing; `manage.py doctor` says why.",
             retry_after=TRY_AGAIN,
         )
-    try:
-        hook.adapter.verify(call, hook.secrets)
-    except Refused as error:
-        error.challenge = hook.adapter.challenge
-        raise
+    hook.adapter.verify(call, hook.secrets)
     return hook.adapter
 
 

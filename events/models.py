@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from events.schemas import SchemaError, Validator
 from events.sources import adapters
+from events.sources.base import Adapter
 from project.cron import Cron, CronError, zone_named
 from project.due import Due, DueQuerySet, due_index
 from project.expressions import ExpressionError, compile_expression
@@ -26,10 +27,10 @@ from project.faults import by_field, fault
 from project.identifiers import new_uid
 from project.json_field import JSONField
 from project.names import unknown
-from project.plugin import problems_here
+from project.plugin import SettingsError, problems_here
 from project.rates import Rate
 from project.scopes import Scope
-from project.secrets import EncryptedJSONField, EncryptedTextField
+from project.secrets import EncryptedJSONField, EncryptedTextField, references
 from workflows.models import Workflow
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
@@ -79,13 +80,27 @@ class Source(models.Model):
             yield "adapter", unknown("adapter", self.adapter, adapters.names())
         else:
             yield from problems_here(adapter, self.settings)
-            if adapter.secret and not self.secret:
-                yield "secret", f"The adapter {self.adapter} needs it: {adapter.secret}"
+            yield from self._secret_problems(adapter)
         if self.rate_limit:
             try:
                 Rate.parse(self.rate_limit)
             except ValueError as error:
                 yield "rate_limit", str(error)
+
+    def _secret_problems(self, adapter: type[Adapter]) -> Iterator[tuple[str, str]]:
+        if adapter.secret and not self.secret:
+            yield "secret", f"The adapter {self.adapter} needs it: {adapter.secret}"
+        try:
+            filled = adapter.from_settings(self.settings)
+        except SettingsError:  # is told of the settings; or a variable is set only where the web runs
+            return
+        for name in SECRETS:
+            secret = getattr(self, name)
+            if adapter.secret and secret and not references(secret):
+                try:
+                    filled.check_secret(secret)
+                except ValueError as error:
+                    yield name, str(error)
 
     def bring_types(self, names: Collection[str] = ()) -> None:
         """Add the event types of its adapter that are not there; those that are there stay as they are.

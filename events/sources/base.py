@@ -40,6 +40,7 @@ is made when the first event of it comes in.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,8 +62,13 @@ Json: TypeAlias = Any
 MOST_SIGNATURES: Final = 10  # of those that a call brings; a sender that changes its key brings two
 
 
+_PASSWORDS: Final = ("authorization", "cookie", "token", "secret", "password", "api-key", "apikey")
+
+
 class Refused(Unauthorized):
     """The call is not the vendor's, or nobody can tell."""
+
+    challenge = 'Signature realm="carillon"'
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,6 @@ class Adapter(Plugin):
     secret: ClassVar[str]
     """What the secret of such a source is and where the vendor shows it; empty: it needs none."""
 
-    signs_body: ClassVar[bool] = True
-    """Whether the vendor signs the body. Otherwise it only shows a password, and the body is as safe as HTTPS."""
-
     types: ClassVar[Mapping[str, TypeDoc]] = {}
     """The event types that it brings."""
 
@@ -142,10 +145,7 @@ class Adapter(Plugin):
     """The schema of types that are not listed."""
 
     keeps: ClassVar[tuple[str, ...]] = ()
-    """The headers that are kept with the original, by how their names begin; none that is a password."""
-
-    challenge: ClassVar[str] = 'Signature realm="carillon"'
-    """What is answered as WWW-Authenticate when a call is refused."""
+    """The headers that are kept with the original, by how their names begin. What looks like a password never is."""
 
     def verify(self, call: Call, secrets: Sequence[str]) -> None:
         """Raise Refused unless the call is the vendor's, by one of the secrets."""
@@ -162,7 +162,14 @@ class Adapter(Plugin):
     def headers_of(self, call: Call) -> dict[str, str]:
         """The call's headers that are kept."""
         kept = ("content-type", "user-agent", *self.keeps)
-        return {name: value for name, value in call.headers.items() if name.startswith(kept)}
+        return {
+            name: value
+            for name, value in call.headers.items()
+            if name.startswith(kept) and not any(word in name for word in _PASSWORDS)
+        }
+
+    def check_secret(self, secret: str) -> None:
+        """Raise ValueError for what cannot be a secret of this vendor's."""
 
     @classmethod
     def described(cls, type_name: str) -> TypeDoc | None:
@@ -191,14 +198,29 @@ def check_signature(
     )
 
 
-def check_same(given: Sequence[str], right: Sequence[str], otherwise: str) -> None:
+def check_same(given: Sequence[str], right: Iterable[str], otherwise: str) -> None:
     """Raise Refused, which says `otherwise`, unless one of the given texts is one of the right ones; constant time."""
+    right = list(right)
     found = False
     for text in given[:MOST_SIGNATURES]:
         for one in right:
             found |= hmac.compare_digest(text.encode(errors="replace"), one.encode())
     if not found:
         raise Refused(otherwise)
+
+
+def check_authorization(call: Call, secrets: Iterable[str], *, user: str = "") -> None:
+    """Raise Refused unless the call's Authorization is one of the secrets: of this user (Basic), or alone (Bearer)."""
+    scheme, _, rest = call.headers.get("authorization", "").partition(" ")
+    wanted, right = "Bearer", list(secrets)
+    if user:
+        wanted, right = "Basic", [base64.b64encode(f"{user}:{secret}".encode()).decode() for secret in right]
+    given = [rest.strip()] if scheme.lower() == wanted.lower() else []
+    try:
+        check_same(given, right, f"Authorization must be {wanted} with the source's secret.")
+    except Refused as error:
+        error.challenge = f'{wanted} realm="carillon"'
+        raise
 
 
 def check_time(stamp: str, call: Call, tolerance: timedelta) -> None:

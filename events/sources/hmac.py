@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -12,7 +11,7 @@ from typing import ClassVar, Final, Literal
 from pydantic import Field
 
 from events.sources import adapters
-from events.sources.base import Call, Refused, check_signature, check_time
+from events.sources.base import Call, check_signature, check_time
 from events.sources.mapped import Mapped
 from project.durations import Duration
 
@@ -24,7 +23,7 @@ _ENCODINGS: Final[dict[str, Callable[[bytes], str]]] = {
 _SECRETS: Final[dict[str, Callable[[str], bytes]]] = {
     "text": str.encode,
     "hex": bytes.fromhex,
-    "base64": base64.b64decode,
+    "base64": lambda secret: base64.b64decode(secret, validate=True),
 }
 
 
@@ -72,7 +71,7 @@ class Hmac(Mapped):
             if part.startswith(self.prefix)
         ]
         encode = _ENCODINGS[self.encoding]
-        check_signature(given, self._signed(call), self._keys(secrets), algorithm=self.algorithm, encode=encode)
+        check_signature(given, self._signed(call), map(self._key, secrets), algorithm=self.algorithm, encode=encode)
         if self.timestamp_header:
             check_time(call.header(self.timestamp_header.lower()), call, self.tolerance)
 
@@ -84,11 +83,14 @@ class Hmac(Mapped):
             for index, text in enumerate(parts)
         )
 
-    def _keys(self, secrets: Sequence[str]) -> Iterable[bytes]:
+    def check_secret(self, secret: str) -> None:
         try:
-            return [_SECRETS[self.secret_encoding](secret) for secret in secrets]
-        except (ValueError, binascii.Error) as error:
-            raise Refused(f"The source's secret is not {self.secret_encoding}; nothing can be verified.") from error
+            self._key(secret)
+        except ValueError as error:
+            raise ValueError(f"is not {self.secret_encoding}: {error}") from error
+
+    def _key(self, secret: str) -> bytes:
+        return _SECRETS[self.secret_encoding](secret)
 
 
 def _bytes(call: Call, header: str) -> bytes:

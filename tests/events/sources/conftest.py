@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from events.models import Event, EventType, Source
-from tests.events.sources.vendors import VENDORS, Headers, Vendor
+from tests.events.sources.vendors import VENDORS, Headers, Vendor, adapter_of
 
 
 class Caller:
@@ -22,7 +22,10 @@ class Caller:
     def __init__(self, client: Client, name: str) -> None:
         self.vendor: Vendor = VENDORS[name]
         self.source = Source(
-            name=f"my-{name}", adapter=name, secret=self.vendor.secret, settings=dict(self.vendor.settings)
+            name=f"my-{name.replace(' ', '-')}",
+            adapter=adapter_of(name),
+            secret=self.vendor.secret,
+            settings=dict(self.vendor.settings),
         )
         self.source.full_clean()
         self.source.save()
@@ -40,18 +43,21 @@ class Caller:
         changed: Mapping[str, str | None] | None = None,
     ) -> HttpResponse:
         """A call with this body, proved by this secret at this time; `changed` headers are others, None: left out."""
-        body = self.vendor.body if body is None else body
-        headers = dict((prove or self.vendor.prove)(body, secret or self.vendor.secret, at or timezone.now()))
-        return self.send(body, {**headers, **(changed or {})})
+        at = at or timezone.now()
+        body = self.vendor.dress(self.vendor.payload.read_bytes() if body is None else body, at)
+        secret = secret or self.vendor.secret
+        headers = (prove or self.vendor.prove)(body, secret, at)
+        return self.send(body, {**headers, **(changed or {})}, query=self.vendor.query.format(secret))
 
     def send(
-        self, body: bytes, headers: dict[str, str | None] | dict[str, str], query: str | None = None
+        self, body: bytes, headers: Mapping[str, str | None] | Mapping[str, str], query: str | None = None
     ) -> HttpResponse:
         """Exactly this; headers that are None are left out."""
         given = {name.title(): value for name, value in headers.items()}
         sent = {name: value for name, value in given.items() if value is not None}
-        query = self.vendor.query if query is None else query
-        answer: Any = self._client.post(
+        query = self.vendor.query.format(self.vendor.secret) if query is None else query
+        answer: Any = self._client.generic(
+            "POST",
             f"/hooks/{self.source.name}{query}",
             body,
             content_type=sent.pop("Content-Type", ""),

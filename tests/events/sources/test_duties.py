@@ -17,17 +17,22 @@ from events.sources import adapters
 from events.sources.base import Adapter
 from project.settings_form import form_fields
 from tests.events.sources.conftest import Caller, refused, stored
-from tests.events.sources.vendors import VENDORS
+from tests.events.sources.vendors import VENDORS, adapter_of
 
 pytestmark = pytest.mark.django_db
 
+SECRET = sorted(case for case in VENDORS if adapters[adapter_of(case)].secret)
+TIMED = sorted(case for case, vendor in VENDORS.items() if vendor.timed)
+
 each = pytest.mark.parametrize("caller", sorted(VENDORS), indirect=True)
-each_secret = pytest.mark.parametrize("caller", sorted(n for n in VENDORS if adapters[n].secret), indirect=True)
-each_timed = pytest.mark.parametrize("caller", sorted(n for n, v in VENDORS.items() if v.timed), indirect=True)
+each_secret = pytest.mark.parametrize("caller", SECRET, indirect=True)
+each_timed = pytest.mark.parametrize("caller", TIMED, indirect=True)
 
 
 def test_every_adapter_is_held_to_these_duties() -> None:
-    assert sorted(VENDORS) == [name for name, adapter in adapters.items() if adapter.webhooks]
+    assert sorted({adapter_of(case) for case in VENDORS}) == [
+        name for name, adapter in adapters.items() if adapter.webhooks
+    ]
 
 
 # --- what is right is stored ----------------------------------------------------------------------------------------
@@ -67,12 +72,13 @@ def test_a_delivery_that_comes_again_is_a_duplicate(caller: Caller) -> None:
 
 @each
 def test_the_call_is_kept_as_it_came_without_its_passwords(caller: Caller) -> None:
-    event = stored(caller.call(changed={"Cookie": "session=1"}))
-    original = event.original
-    assert original.body.encode() == caller.vendor.body
+    body = caller.vendor.body
+    headers = caller.vendor.prove(body, caller.vendor.secret, timezone.now())
+    original = stored(caller.send(body, {**headers, "Cookie": "session=1", "X-Api-Key": "shh"})).original
+    assert original.body.encode() == body
     assert all(name == name.lower() for name in original.headers)
-    assert not {"cookie", "authorization"} & original.headers.keys()
-    assert caller.vendor.secret not in json.dumps(original.headers)
+    assert not {"cookie", "authorization", "x-api-key"} & original.headers.keys()
+    assert not caller.vendor.secret or caller.vendor.secret not in json.dumps(original.headers)
 
 
 @each_secret
@@ -95,17 +101,18 @@ def test_a_flipped_byte_is_refused(caller: Caller) -> None:
     headers = caller.vendor.prove(body, caller.vendor.secret, timezone.now())
     for place in (0, len(body) // 2, len(body) - 1):
         flipped = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
-        if adapters[caller.source.adapter].signs_body:
-            refused(caller.send(flipped, dict(headers)), 401)
-    proof = headers.get(caller.vendor.proof)
-    if proof:  # every adapter: the proof itself
-        wrong = proof[:-1] + ("0" if proof[-1] != "0" else "1")
+        if caller.vendor.signed:
+            refused(caller.send(flipped, headers), 400, 401)
+    if proof := headers.get(caller.vendor.proof):
+        middle = len(proof) // 2  # the last letter of base64 may hold bits that mean nothing
+        wrong = f"{proof[:middle]}{'0' if proof[middle] != '0' else '1'}{proof[middle + 1 :]}"
         refused(caller.send(body, {**headers, caller.vendor.proof: wrong}), 401)
 
 
 @each
 def test_a_missing_header_is_refused(caller: Caller) -> None:
-    refused(caller.send(caller.vendor.body, {"Content-Type": "application/json"}, query=""), 401)
+    nothing = {"Content-Type": "application/json"}
+    refused(caller.send(caller.vendor.payload.read_bytes(), nothing, query=""), 401)
     if caller.vendor.proof:
         refused(caller.call(changed={caller.vendor.proof: None}), 401)
         refused(caller.call(changed={caller.vendor.proof: ""}), 401)
@@ -113,10 +120,7 @@ def test_a_missing_header_is_refused(caller: Caller) -> None:
 
 @each_secret
 def test_another_secret_is_refused(caller: Caller) -> None:
-    if caller.vendor.query:
-        refused(caller.send(caller.vendor.body, {"Content-Type": "application/json"}, query="?token=another"), 401)
-    else:
-        refused(caller.call(secret=caller.vendor.other_secret), 401)
+    refused(caller.call(secret=caller.vendor.other_secret), 401)
 
 
 @each
@@ -148,7 +152,7 @@ def test_headers_of_all_kinds_are_refused_and_raise_nothing(caller: Caller) -> N
 
 @each
 def test_what_is_too_large_is_refused_before_it_is_looked_at(caller: Caller, settings: Any) -> None:
-    settings.EVENT_MAX_BYTES = len(caller.vendor.body) - 1
+    settings.EVENT_MAX_BYTES = 100
     assert f"at most {settings.EVENT_MAX_BYTES:,}" in refused(caller.call(), 413)["detail"]
 
 
