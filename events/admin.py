@@ -34,10 +34,11 @@ from events import replay
 from events.curl import curl
 from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
 from events.listeners import Listeners
-from events.models import ADAPTERS, ApiKey, Event, EventSchema, EventType, Replay, Schedule, Source, Subscription
+from events.models import SECRETS, ApiKey, Event, EventSchema, EventType, Replay, Schedule, Source, Subscription
 from events.review_panel import PERIODS
 from events.routing import Verdict
 from events.scheduling import fire_now
+from events.sources import adapters
 from events.stored import Busy
 from events.subscription_page import SubscriptionForm, SubscriptionPanels
 from events.trace import awaited, lines, trace
@@ -48,6 +49,7 @@ from project.editor import CodeField
 from project.flower import tasks_of
 from project.live import live
 from project.panels import PanelMedia
+from project.plugged import Plugged, PluggedForm
 from project.scopes import Scope
 from project.secrets import mask
 from project.settings_form import SecretField
@@ -63,26 +65,31 @@ def state_of(key: ApiKey) -> str:
     return "expired" if key.expires_at and key.expires_at <= timezone.now() else "valid"
 
 
-class SourceForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    adapter = forms.ChoiceField(
-        choices=[(name, name) for name in ADAPTERS],
-        widget=UnfoldAdminSelectWidget,
-        help_text="Who calls: api, for programs that send events by the API.",
-    )
+class SourceForm(PluggedForm):
+    """One adapter's sources. One that needs no secret has no fields for it."""
 
-    secret = SecretField(required=False, help_text=Source._meta.get_field("secret").help_text)
+    secret = SecretField(required=False)
+    previous_secret = SecretField(
+        required=False, help_text=Source._meta.get_field("previous_secret").help_text, label="Previous secret"
+    )
 
     class Meta:
         model = Source
-        fields = ("name", "description", "enabled", "rate_limit", "adapter")
+        fields = ("name", "description", "enabled", "rate_limit")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if isinstance(secret := self.fields.get("secret"), SecretField):  # whoever may only look has no fields
-            secret.show(self.instance.secret)
+        for name in SECRETS:
+            if isinstance(field := self.fields.get(name), SecretField):  # whoever may only look has no fields
+                field.show(getattr(self.instance, name))
+        adapter = adapters.get(self.kind)
+        if adapter and "secret" in self.fields:
+            self.fields["secret"].help_text = f"{adapter.secret} ${{NAME}} is read from the environment."
 
     def clean(self) -> None:
-        self.instance.secret = self.cleaned_data.get("secret", self.instance.secret)
+        super().clean()
+        for name in SECRETS:
+            setattr(self.instance, name, self.cleaned_data.get(name, getattr(self.instance, name)))
 
 
 class KeyInline(TabularInline):
@@ -134,20 +141,43 @@ class IssueKeyForm(forms.Form):
 
 
 @admin.register(Source)
-class SourceAdmin(Configuration):
-    form = SourceForm
-    list_display = ("name", "shown_uri", "description", "rate_limit", "keys_in_use", "enabled")
+class SourceAdmin(Plugged):
+    registry = adapters
+    kind_field = "adapter"
+    plugged_form = SourceForm
+    question = "Who sends the events? What is needed to know the sender by comes next."
+    list_display = ("name", "adapter", "shown_uri", "description", "rate_limit", "keys_in_use", "enabled")
     ordering = ("name",)  # said here, too: what is counted per row has no order of its own
-    list_filter = ("enabled",)
+    list_filter = ("adapter", "enabled")
     search_fields = ("name", "description")
-    fieldsets = (
-        (None, {"fields": ("name", "description", "enabled", "rate_limit")}),
-        ("Webhooks", {"fields": ("adapter", "secret")}),
-    )
-    shown_instead: ClassVar = {"secret": "shown_secret"}
+    readonly_fields = ("adapter", "shown_settings", "hook", "shown_secret")
     inlines = (KeyInline,)
     actions_detail = ("issue_key",)
-    empty_message = "A source is a program that sends events. Make one, then issue an API key on its page."
+    empty_message = "A source is a program that sends events: by the API, with a key, or by webhooks."
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        adapter = adapters.get(self.kind_of(request, obj))
+        found: list[Any] = [(None, {"fields": ("name", "description", "adapter", "enabled", "rate_limit")})]
+        names = self.setting_fields(request, obj)
+        if adapter is None or adapter.secret:
+            may = obj is None or self.has_change_permission(request, obj)
+            names = [*(SECRETS if may else ("shown_secret",)), *names]
+        if adapter and adapter.webhooks and obj is not None:
+            names = ["hook", *names]
+        if names:
+            found.append(("Webhooks", {"fields": names}))
+        return found
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if obj.adapter in adapters:
+            obj.bring_types()
+
+    @admin.display(description="address")
+    def hook(self, source: Source) -> SafeString:
+        """Where the vendor is told to call."""
+        address = f"{settings.CARILLON_URL.rstrip('/')}{reverse('hook', args=[source.name])}"
+        return format_html('<code class="expression">{}</code>', address)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
         return super().get_queryset(request).annotate(keys_valid=Count("keys", filter=Q(keys__revoked_at=None)))

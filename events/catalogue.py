@@ -13,11 +13,16 @@ import structlog
 from django.db.models import Max
 from django.utils import timezone
 
-from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Subscription
+from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Source, Subscription
 from events.schemas import SchemaError, Validator
+from events.sources import adapters
+from events.sources.base import Adapter
 from project.configuration import cached
 from project.expressions import Expression, ExpressionError, compile_expression
+from project.plugin import SettingsError
 from project.rates import Rate
+from project.registry import UnknownName
+from project.secrets import UnknownVariable, resolve_environment
 
 log = structlog.get_logger(__name__)
 
@@ -109,9 +114,21 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A source that is called at `/hooks/<name>`. `problem`: why nothing can be verified; then `adapter` is None."""
+
+    uri: str
+    adapter: Adapter | None
+    secrets: tuple[str, ...]
+    rate_limit: Rate | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Catalogue:
     keys: dict[str, Key]
     types: dict[str, Type]
+    hooks: dict[str, Hook]
 
 
 class Rules:
@@ -130,7 +147,7 @@ class Rules:
 
 @cached
 def catalogue() -> Catalogue:
-    return Catalogue(keys=_keys(), types=_types())
+    return Catalogue(keys=_keys(), types=_types(), hooks=_hooks())
 
 
 @cached
@@ -148,6 +165,35 @@ def key_of(digest: str) -> Key | None:
     """The valid key with this digest. One made a moment ago is found; one revoked may work for a second."""
     key = catalogue(max_age=FRESH).keys.get(digest) or catalogue().keys.get(digest)
     return key if key and (key.expires_at is None or key.expires_at > timezone.now()) else None
+
+
+def hook_of(name: str) -> Hook | None:
+    """The source that is called at this name. One made a moment ago is found; one disabled may work for a second."""
+    return catalogue(max_age=FRESH).hooks.get(name) or catalogue().hooks.get(name)
+
+
+def hook(row: Source) -> Hook:
+    """The source as calls know it. Never raises: a source with a mistake must not stop the others."""
+    rate = adapter = None
+    secrets: tuple[str, ...] = ()
+    problem = ""
+    try:
+        rate = Rate.parse(row.rate_limit) if row.rate_limit else None
+        given = [secret for secret in (row.secret, row.previous_secret) if secret]
+        secrets = tuple(secret for secret in resolve_environment(given) if secret)
+        adapter = adapters[row.adapter].from_settings(row.settings)
+        for secret in secrets:
+            adapter.check_secret(secret)
+        if adapter.secret and not secrets:
+            adapter, problem = None, "it has no secret"
+    except (UnknownName, UnknownVariable, SettingsError, ValueError) as error:
+        adapter, problem = None, str(error)
+    return Hook(row.uri, adapter, secrets, rate, problem)
+
+
+def _hooks() -> dict[str, Hook]:
+    webhooks = [name for name, adapter in adapters.items() if adapter.webhooks]
+    return {row.name: hook(row) for row in Source.objects.filter(enabled=True, adapter__in=webhooks)}
 
 
 def _keys() -> dict[str, Key]:

@@ -27,7 +27,16 @@ BATCH: Final = "application/cloudevents-batch+json"
 ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,50}\Z")
 PLAIN_FIELDS: Final = ("type", "data", "id", "subject", "time", "source", "dataschema")
 REQUIRED: Final = ("id", "source", "type")  # by CloudEvents; plain JSON may leave out the first two
+NUL: Final = "contains a NUL character (\\u0000), which PostgreSQL cannot store"
 MAX_LENGTH: Final = {"type": 200, "id": 200, "subject": 500, "source": 500, "dataschema": 500}
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The call that brought an event, as it came in: the headers that are kept, and the body."""
+
+    headers: Mapping[str, str]
+    body: str
 
 
 @dataclass(slots=True)
@@ -43,6 +52,7 @@ class Incoming:
     time: datetime | None = None
     extensions: dict[str, Any] = field(default_factory=dict)
     depth: int = 0  # Carillon's own events only: how many runs and events led to it
+    original: Original | None = None  # where the event is a translation
 
 
 def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[list[Incoming], bool]:
@@ -81,6 +91,20 @@ def plain(item: Mapping[str, Any]) -> Incoming:
     event = _plain(dict(item), faults, "")
     _refuse(faults)
     return event
+
+
+def check(event: Incoming) -> None:
+    """Hold an event that was made of something else against what a request's is. Raises BadRequest."""
+    faults: list[Fault] = []
+    for name in MAX_LENGTH:
+        size = len(getattr(event, name).encode(errors="replace"))
+        if size > MAX_LENGTH[name]:
+            faults.append(Fault(name, f"has {size} bytes; at most {MAX_LENGTH[name]}"))
+        elif "\0" in getattr(event, name):
+            faults.append(Fault(name, "contains a NUL character"))
+    if holds_nul(event.data):
+        faults.append(Fault("data", NUL))
+    _refuse(faults)
 
 
 Reader = Callable[[Any, list[Fault], str], Incoming]
@@ -213,7 +237,7 @@ def _attributes(item: dict[str, Any], faults: list[Fault], prefix: str) -> Incom
         elif value is not None:
             event.extensions[name] = value
     if holds_nul(event.data) or holds_nul(event.extensions):
-        fault("data", "contains a NUL character (\\u0000), which PostgreSQL cannot store")
+        fault("data", NUL)
     return event
 
 

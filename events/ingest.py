@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -60,6 +61,18 @@ def check(events: Sequence[Incoming], *, source: str, batch: bool = False) -> No
     faults = [fault for index, event in enumerate(events) for fault in _faults(event, f"{index}." if batch else "")]
     if faults:
         raise Unprocessable("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3]), faults)
+
+
+def told(stored: Sequence[Stored], *, batch: bool) -> tuple[dict[str, Any], int]:
+    """What whoever sent them is answered, and the status: 200 where all had been stored before, else 202."""
+    each = [
+        {"uid": str(e.uid), "id": e.id, "source": e.source, "type": e.type, "duplicate": e.duplicate} for e in stored
+    ]
+    duplicates = sum(event.duplicate for event in stored)
+    status = 200 if duplicates == len(stored) else 202
+    if not batch:
+        return each[0], status
+    return {"accepted": len(stored) - duplicates, "duplicates": duplicates, "events": each}, status
 
 
 def _count(stored: Sequence[Stored], source: str) -> None:
@@ -143,7 +156,7 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
     ]
     # In one order, so that two batches with events in common cannot wait for each other.
     rows.sort(key=itemgetter("source", "event_id"))
-    new = _insert(orjson.dumps(rows).decode())
+    new = _insert(orjson.dumps(rows).decode(), _originals(zip(uids, events, strict=True)))
     if len(new) == len(events):
         return [Stored(uid, e.id, e.source, e.type, duplicate=False) for uid, e in zip(uids, events, strict=True)]
     first = _first_ones(events)
@@ -151,22 +164,34 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
     return [replace(stored, duplicate=stored.uid != uid) for uid, stored in kept]
 
 
-def _insert(rows: str) -> set[UUID]:
-    """Store the rows that are not there yet; returns their uids."""
+def _originals(events: Iterable[tuple[UUID, Incoming]]) -> str:
+    """What came in where an event is a translation; nothing for the events of the API."""
+    kept = [
+        {"event_id": str(uid), "headers": event.original.headers, "body": event.original.body}
+        for uid, event in events
+        if event.original
+    ]
+    return orjson.dumps(kept).decode() if kept else ""
+
+
+def _insert(rows: str, originals: str) -> set[UUID]:
+    """Store the rows that are not there yet, and what came in with them; returns their uids."""
     # Django would ask before each request's first statement whether the connection lives: a second round trip for every
     # event. Here a dead one may be found by its use, because doing it again does no harm.
     connection.health_check_done = True  # type: ignore[attr-defined]  # django-stubs does not know it
     try:
-        return _execute(rows)
+        return _execute(rows, originals)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        return _execute(rows)
+        return _execute(rows, originals)
 
 
-def _execute(rows: str) -> set[UUID]:
+def _execute(rows: str, originals: str) -> set[UUID]:
     # One statement and one parameter for any number of events; the ORM has no ON CONFLICT … RETURNING.
+    if originals:
+        return {uid for (uid,) in prepared.execute(_INSERT_WITH_ORIGINALS, [rows, originals])}
     return {uid for (uid,) in prepared.execute(_INSERT, [rows])}
 
 
@@ -178,6 +203,15 @@ FROM jsonb_to_recordset(%s::jsonb) AS sent (uid uuid, source text, event_id text
     time timestamptz, dataschema text, data jsonb, extensions jsonb, depth smallint)
 ON CONFLICT ON CONSTRAINT an_event_counts_once DO NOTHING
 RETURNING uid
+"""
+_INSERT_WITH_ORIGINALS = f"""
+WITH stored AS ({_INSERT}), kept AS (
+    INSERT INTO events_original (event_id, headers, body)
+    SELECT event_id, headers, body
+    FROM jsonb_to_recordset(%s::jsonb) AS came (event_id uuid, headers jsonb, body text)
+    WHERE event_id IN (SELECT uid FROM stored)
+)
+SELECT uid FROM stored
 """
 
 

@@ -9,15 +9,18 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 from pydantic import BaseModel, ConfigDict, Field
 
-from events.models import OWN_SOURCE, Event, EventSchema, EventType, Schedule, Source, Subscription
+from events.models import OWN_SOURCE, SECRETS, Event, EventSchema, EventType, Schedule, Source, Subscription
+from events.sources import adapters
 from project.faults import fault, place_of
 from project.kinds import Conceal, Json, RowKind, Spec, kinds, one_of
+from project.plugin import concealed
 from workflows.models import Run, Workflow
 
 
 class SourceSpec(Spec):
     adapter: str = "api"
     secret: str | None = None
+    previous_secret: str | None = None
     settings: dict[str, Any] = {}
     rate_limit: str = ""
     enabled: bool = True
@@ -27,21 +30,30 @@ class SourceSpec(Spec):
 class SourceKind(RowKind):
     model = Source
     spec = SourceSpec
+    after = ("EventType",)  # a type that a file describes is not brought by the adapter
 
     @classmethod
     def values(cls, data: Mapping[str, Json], wrong: dict[str, Any]) -> dict[str, Any]:
         values = super().values(data, wrong)
-        if data["secret"] is None:  # left out: what is stored stays, so that a file needs no secrets
-            del values["secret"]
+        for name in SECRETS:
+            if data[name] is None:  # left out: what is stored stays, so that a file needs no secrets
+                del values[name]
         return values
 
     @classmethod
+    def relate(cls, row: Source, data: Mapping[str, Json]) -> None:
+        if row.adapter in adapters:
+            row.bring_types()
+
+    @classmethod
     def state(cls, row: Source) -> dict[str, Json]:
-        return {**super().state(row), "secret": row.secret or None}
+        return {**super().state(row), **{name: getattr(row, name) or None for name in SECRETS}}
 
     @classmethod
     def conceal(cls, state: Mapping[str, Json], conceal: Conceal) -> dict[str, Json]:
-        return {**state, "secret": state["secret"] and conceal("secret", state["secret"])}
+        hidden = {name: state[name] and conceal(name, state[name]) for name in SECRETS}
+        settings = concealed(adapters.get(state["adapter"]), state["settings"], conceal)
+        return {**state, **hidden, "settings": settings}
 
     @classmethod
     def facts(cls, row: Source) -> str:
@@ -82,6 +94,11 @@ class EventTypeKind(RowKind):
     def state(cls, row: EventType) -> dict[str, Json]:
         latest = row.schemas.first()
         return {**super().state(row), "schema": latest.schema if latest else None}
+
+    @classmethod
+    def belongs(cls, row: EventType) -> bool:
+        used = Source.objects.values_list("adapter", flat=True).distinct()
+        return any(row.name in adapter.types for name in used if (adapter := adapters.get(name)))
 
     @classmethod
     def facts(cls, row: EventType) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
@@ -12,28 +13,31 @@ from zoneinfo import ZoneInfo
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from events.schemas import SchemaError, Validator
+from events.sources import adapters
+from events.sources.base import Adapter
 from project.cron import Cron, CronError, zone_named
 from project.due import Due, DueQuerySet, due_index
 from project.expressions import ExpressionError, compile_expression
-from project.faults import fault
+from project.faults import by_field, fault
 from project.identifiers import new_uid
 from project.json_field import JSONField
 from project.names import unknown
+from project.plugin import SettingsError, problems_here
 from project.rates import Rate
 from project.scopes import Scope
-from project.secrets import EncryptedTextField
+from project.secrets import EncryptedJSONField, EncryptedTextField, references
 from workflows.models import Workflow
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 type_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Letters, digits, dots, dashes and underscores only.")
 type_pattern = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?\*")
 
-ADAPTERS: Final = ("api",)  # how a source's events come in
+SECRETS: Final = ("secret", "previous_secret")  # of a source
 OWN_SOURCE: Final = "/carillon"  # of events that Carillon itself makes
 MAX_PATH: Final = 200  # characters of the field that a wait is found by
 FILTER_VARIABLES: Final = ("event",)
@@ -44,11 +48,16 @@ class Source(models.Model):
 
     name = models.CharField(max_length=100, unique=True, validators=[slug])
     description = models.TextField(blank=True)
-    adapter = models.CharField(max_length=50, default="api")
+    adapter = models.CharField(max_length=50, default="api", help_text="How its events come in.")
     secret = EncryptedTextField(
         blank=True, default="", help_text="For signed webhooks. ${NAME} is read from the environment."
     )
-    settings = JSONField(default=dict, blank=True)
+    previous_secret = EncryptedTextField(
+        blank=True, default="", help_text="Valid, too, while the sender changes over to a new one."
+    )
+    settings = EncryptedJSONField(
+        default=dict, blank=True, help_text="The adapter's own settings. ${NAME} is read from the environment."
+    )
     rate_limit = models.CharField(
         max_length=30, blank=True, help_text="Events a second, minute or hour: 500/s. Empty: no limit."
     )
@@ -62,18 +71,60 @@ class Source(models.Model):
         return self.name
 
     def clean(self) -> None:
-        wrong: dict[str, str] = {}
-        if self.adapter not in ADAPTERS:
-            wrong["adapter"] = unknown("adapter", self.adapter, ADAPTERS)
-        if self.settings != {}:
-            wrong["settings"] = "The adapter api takes no settings; leave them out."
+        if problems := by_field(self._problems()):
+            raise ValidationError(problems)
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        adapter = adapters.get(self.adapter)
+        if adapter is None:
+            yield "adapter", unknown("adapter", self.adapter, adapters.names())
+        else:
+            yield from problems_here(adapter, self.settings)
+            yield from self._secret_problems(adapter)
         if self.rate_limit:
             try:
                 Rate.parse(self.rate_limit)
             except ValueError as error:
-                wrong["rate_limit"] = str(error)
-        if wrong:
-            raise ValidationError(wrong)
+                yield "rate_limit", str(error)
+
+    def _secret_problems(self, adapter: type[Adapter]) -> Iterator[tuple[str, str]]:
+        if adapter.secret and not self.secret:
+            yield "secret", f"The adapter {self.adapter} needs it: {adapter.secret}"
+        try:
+            filled = adapter.from_settings(self.settings)
+        except SettingsError:  # is told of the settings; or a variable is set only where the web runs
+            return
+        for name in SECRETS:
+            secret = getattr(self, name)
+            if adapter.secret and secret and not references(secret):
+                try:
+                    filled.check_secret(secret)
+                except ValueError as error:
+                    yield name, str(error)
+
+    def bring_types(self, names: Collection[str] = ()) -> None:
+        """Add the event types of its adapter that are not there; those that are there stay as they are.
+
+        Also these, which it may not list, as far as they are its own.
+        """
+        adapter = adapters[self.adapter]
+        docs = {name: doc for name in (*adapter.types, *names) if (doc := adapter.described(name))}
+        there = set(EventType.objects.filter(name__in=docs).values_list("name", flat=True))
+        missing = {name: doc for name, doc in docs.items() if name not in there}
+        if not missing:
+            return
+        with transaction.atomic():  # two who bring the same at once are no error
+            EventType.objects.bulk_create(
+                [EventType(name=name, description=doc.description) for name, doc in missing.items()],
+                ignore_conflicts=True,
+            )
+            EventSchema.objects.bulk_create(
+                [
+                    EventSchema(event_type=row, version=1, schema=missing[row.name].schema)
+                    for row in EventType.objects.filter(name__in=missing)
+                ],
+                ignore_conflicts=True,
+            )
 
     @property
     def uri(self) -> str:
@@ -405,6 +456,17 @@ class Replay(Due):
 
     def __str__(self) -> str:
         return f"replay {self.number} of {self.event_id}"
+
+
+class Original(models.Model):
+    """The webhook call that an event is a translation of, beside it and not in it: whoever routes never reads it."""
+
+    event = models.OneToOneField(Event, primary_key=True, on_delete=models.CASCADE, related_name="original")
+    headers = JSONField(default=dict, help_text="Those that the adapter keeps; never one that is a password.")
+    body = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"what brought {self.event_id}"
 
 
 class EventWait(models.Model):

@@ -8,6 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
+from events import models
 from events.models import Event
 from workflows.serializers import RunTrace
 
@@ -103,6 +104,13 @@ class StoredBatch(serializers.Serializer[None]):
     accepted = serializers.IntegerField()
     duplicates = serializers.IntegerField()
     events = StoredEvent(many=True)
+
+
+class Original(serializers.Serializer[models.Original]):
+    """A webhook call as it came in."""
+
+    headers = serializers.DictField(child=serializers.CharField())
+    body = serializers.CharField()
 
 
 class EventSummary(serializers.ModelSerializer[Event]):

@@ -1,4 +1,4 @@
-"""The events API: send, list, look up, trace."""
+"""The events API: send, list, look up, trace; and webhooks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.db.models.lookups import IContains
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,11 +19,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from events import ingest, replay, serializers
+from events import hooks, ingest, replay, serializers
 from events.authentication import key_in
 from events.catalogue import Key
 from events.cloudevents import BATCH, PLAIN, STRUCTURED, read
-from events.models import Event
+from events.models import Event, Original
+from events.sources.base import Call
 from events.trace import tell_replay, trace
 from project import metrics
 from project.api import BadRequest, Conflict, CursorPagination, Fault, JSONRenderer, Unprocessable
@@ -120,6 +122,49 @@ class EventsView(APIView):
         return pages.get_paginated_response(serializers.EventSummary(page or [], many=True).data)
 
 
+class HookView(APIView):
+    """Webhooks of one source. Who calls is told by the signature, so the short way is the way of every call."""
+
+    schema = WithBody()
+    authentication_classes = []
+    permission_classes = []
+
+    @extend_schema(
+        operation_id="call_hook",
+        summary="Take a webhook",
+        description="Whatever the source's adapter understands: GitHub, Stripe, Alertmanager … The signature is "
+        "verified over the raw body; nothing is stored unless it holds. 200 where the delivery had been stored before, "
+        "and for calls that bring no event (a ping, a handshake).",
+        request={PLAIN: {}},
+        responses={202: STORED, 200: OpenApiTypes.OBJECT, **answers(400, 401, 404, 413, 422, 429, 503)},
+    )
+    def post(self, request: Request, source: str) -> Response:
+        raise self._refusal  # `dispatch` has answered every other call
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method == "POST":
+            try:
+                told, status = hooks.receive(kwargs["source"], _call(request))
+                return HttpResponse(JSONRenderer().render(told), PLAIN, status=status)
+            except Exception as error:  # whatever it is, REST framework's handler words the answer
+                self._refusal = error
+        return super().dispatch(request, *args, **kwargs)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
+        return JSONRenderer(), PLAIN  # senders accept many things, and read none
+
+    _refusal: Exception
+
+
+def _call(request: HttpRequest) -> Call:
+    return Call(
+        body=body_of(request),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        query={name: str(value) for name, value in request.GET.items()},
+        at=timezone.now(),
+    )
+
+
 class EventView(APIView):
     """One event."""
 
@@ -138,6 +183,24 @@ class EventView(APIView):
     )
     def get(self, request: Request, uid: UUID) -> Response:
         return Response(event_or_404(uid).envelope())
+
+
+class OriginalView(APIView):
+    """The webhook call that brought an event."""
+
+    permission_classes = [HasScope]
+    scopes = {"GET": Scope.EVENTS_READ}
+
+    @extend_schema(
+        operation_id="get_original",
+        summary="The webhook call that an event is a translation of",
+        responses={200: serializers.Original, **answers(401, 403, 404, 406, 503)},
+    )
+    def get(self, request: Request, uid: UUID) -> Response:
+        original = Original.objects.filter(event=uid).first()
+        if original is None:
+            raise Http404(f"There is no event {uid} that a webhook brought.")
+        return Response(serializers.Original(original).data)
 
 
 class TraceView(APIView):
@@ -213,14 +276,7 @@ def accept(request: HttpRequest, key: Key) -> tuple[dict[str, Any], int]:
     except APIException as error:
         metrics.count("carillon_events_refused_total", status=str(error.status_code))
         raise
-    told = [
-        {"uid": str(e.uid), "id": e.id, "source": e.source, "type": e.type, "duplicate": e.duplicate} for e in stored
-    ]
-    duplicates = sum(event.duplicate for event in stored)
-    status = 200 if duplicates == len(stored) else 202
-    if not batch:
-        return told[0], status
-    return {"accepted": len(stored) - duplicates, "duplicates": duplicates, "events": told}, status
+    return ingest.told(stored, batch=batch)
 
 
 def _headers(request: HttpRequest) -> Mapping[str, str]:

@@ -1,13 +1,17 @@
-"""Three stories told to a running Carillon from outside: the events go in by HTTP, and their traces come back."""
+"""Three stories told to a running Carillon from outside: webhooks and an event go in, their traces come back."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,15 +24,49 @@ LOOK_EVERY: Final = 0.2  # seconds
 TIME_LIMIT: Final = 5.0  # seconds one request may take
 
 
+Prove = Callable[[bytes, str], dict[str, str]]
+
+
+def as_github(body: bytes, secret: str) -> dict[str, str]:
+    """The headers of GitHub's calls, signed (https://docs.github.com/webhooks/webhook-events-and-payloads)."""
+    return {
+        "X-GitHub-Event": "workflow_run",
+        "X-GitHub-Delivery": str(uuid.uuid4()),
+        "X-Hub-Signature-256": f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}",
+    }
+
+
+def as_bearer(body: bytes, secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Where a vendor calls, how it proves who it is, and the variable that holds the secret."""
+
+    source: str
+    prove: Prove
+    secret: str
+
+
 @dataclass(frozen=True)
 class Story:
-    """An event to send, and the subscription that has to hear of it."""
+    """What happens, and the subscription that has to hear of it. Without a hook it is an event of the API."""
 
     title: str
     type: str
     subject: str
     payload: str
     subscription: str
+    hook: Hook | None = None
+
+    @property
+    def data(self) -> Json:
+        """What is sent; an alert began just now, for one that was told before is nothing new."""
+        data = json.loads((PAYLOADS / self.payload).read_text(encoding="utf-8"))
+        for alert in data.get("alerts", ()):
+            alert["startsAt"] = datetime.now(UTC).isoformat()
+        return data
 
 
 STORIES: Final = (
@@ -38,13 +76,15 @@ STORIES: Final = (
         subject="octo-org/octo-repo",
         payload="github-workflow-run-failed.json",
         subscription="failed-workflow-runs",
+        hook=Hook("github", as_github, "GITHUB_WEBHOOK_SECRET"),
     ),
     Story(
         "Alertmanager has a critical alert",
         type="alertmanager.alert",
-        subject="checkout",
+        subject='{}:{alertname="HighErrorRate", service="checkout"}',
         payload="alertmanager-firing.json",
         subscription="critical-alerts",
+        hook=Hook("alertmanager", as_bearer, "ALERTMANAGER_TOKEN"),
     ),
     Story(
         "An order was paid",
@@ -62,15 +102,17 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Carillon:
-    """A running Carillon, as anybody with an API key sees it."""
+    """A running Carillon, as anybody sees it who has an API key and the secrets of its webhooks."""
 
     url: str
     key: str
+    secrets: Mapping[str, str]
 
     def send(self, story: Story) -> Json:
-        """Send the story's event; returns what was answered: {"uid", "id", …}."""
-        data = json.loads((PAYLOADS / story.payload).read_text(encoding="utf-8"))
-        return self._ask("POST", "/api/v1/events", {"type": story.type, "subject": story.subject, "data": data})
+        """Send the story's event, or have its vendor call; returns what was answered: {"uid", "id", …}."""
+        if story.hook is not None:
+            return self._call(story.hook, story.data)
+        return self._ask("POST", "/api/v1/events", {"type": story.type, "subject": story.subject, "data": story.data})
 
     def trace(self, uid: str) -> Json:
         return self._ask("GET", f"/api/v1/events/{uid}/trace")
@@ -81,6 +123,13 @@ class Carillon:
         while not ended(trace := self.trace(uid)) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY)
         return trace
+
+    def _call(self, hook: Hook, data: Json) -> Json:
+        if not self.secrets.get(hook.secret):
+            raise NoAnswer(f"{hook.secret} is not set, and /hooks/{hook.source} believes nobody without it")
+        body = json.dumps(data).encode()
+        headers = {"Content-Type": "application/json", **hook.prove(body, self.secrets[hook.secret])}
+        return _json(urllib.request.Request(f"{self.url}/hooks/{hook.source}", body, headers, method="POST"))
 
     def _ask(self, method: str, path: str, body: Json = None) -> Json:
         request = urllib.request.Request(

@@ -8,14 +8,12 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -23,24 +21,16 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from notifications import delivery, story, template_pages
 from notifications.channel_pages import ChannelPages
 from notifications.channels import channel_types
-from notifications.channels.base import ChannelType
 from notifications.health import word
 from notifications.models import Channel, Delivery, DeliveryState, Recipient, Template
 from project.admin import Configuration, Facts, WhenFilter, confirm, done, only
 from project.doorbell import ring
-from project.editor import CodeField, JSONCodeField
-from project.faults import fault, place_of
-from project.secrets import mask, unmask
-from project.settings_form import PREFIX, field_of, form_fields, settings_from
-from project.templatetags.facts import COLOURS, code
+from project.editor import CodeField
+from project.plugged import Plugged, PluggedForm
+from project.templatetags.facts import COLOURS
 
 
-class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """The form of one type's channels: a subclass with the fields of its settings is made for each request."""
-
-    kind = ""
-    plugin: type[ChannelType] | None = None
-
+class ChannelForm(PluggedForm):
     class Meta:
         model = Channel
         fields = (
@@ -55,36 +45,13 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
             "fallback",
         )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.instance.type = self.kind
-        if self.plugin is None:  # the model's settings would be shown as they are
-            self.initial["settings"] = mask(self.instance.settings)
-
-    def clean(self) -> None:
-        stored = self.instance.settings
-        if self.plugin is not None:
-            self.instance.settings = settings_from(self.plugin, self.cleaned_data, stored)
-        elif "settings" in self.cleaned_data:
-            self.instance.settings = unmask(self.cleaned_data["settings"], stored)
-        self.settings_changed = self.instance.settings != stored
-
-    def _update_errors(self, errors: ValidationError) -> None:
-        # The model speaks of the field `settings`; each of its errors belongs to the form's field for that setting.
-        for error in getattr(errors, "error_dict", {}).pop("settings", []):
-            path = place_of(error)
-            field = field_of(path, self.plugin) if self.plugin else None
-            if field is None:
-                self.add_error(None if self.plugin else "settings", error)
-            elif field not in self.errors:  # what the form itself found missing is said already
-                # The label says where it is, unless that is deeper inside.
-                self.add_error(field, fault("", error.params["message"]) if field == PREFIX + path else error)
-        if not hasattr(errors, "error_dict") or errors.error_dict:
-            super()._update_errors(errors)  # type: ignore[misc]
-
 
 @admin.register(Channel)
-class ChannelAdmin(ChannelPages):
+class ChannelAdmin(ChannelPages, Plugged):
+    registry = channel_types
+    kind_field = "type"
+    plugged_form = ChannelForm
+    question = "What kind of channel is it? Its settings come next."
     list_display = ("name", "type", "health", "default", "rate_limit", "fallback", "description")
     list_filter = ("type", "enabled")
     list_select_related = ("fallback",)
@@ -103,48 +70,18 @@ class ChannelAdmin(ChannelPages):
 
     # --- the form -------------------------------------------------------------------------------------------------
 
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if self._type(request, None) in channel_types or not self.has_add_permission(request):
-            return super().add_view(request, form_url, extra_context)
-        kinds = [(name, (kind.__doc__ or "").strip().partition("\n")[0]) for name, kind in channel_types.items()]
-        context = {**self.admin_site.each_context(request), "title": "Add channel", "opts": self.opts, "kinds": kinds}
-        return TemplateResponse(request, "admin/notifications/channel/choose_type.html", context)
-
-    def get_form(self, request: HttpRequest, obj: Channel | None = None, change: bool = False, **kwargs: Any) -> Any:
-        kind = self._type(request, obj)
-        if kind in channel_types:
-            fields: dict[str, Any] = form_fields(channel_types[kind], obj.settings if obj else {})
-            fields["plugin"] = channel_types[kind]
-        else:  # a type that another release or another app had
-            fields = {"settings": JSONCodeField(empty=dict, required=False)}
-        kwargs["form"] = type("ChannelForm", (ChannelForm,), {**fields, "kind": kind})
-        return super().get_form(request, obj, change, **kwargs)
-
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        kind = self._type(request, obj)
-        names = [PREFIX + name for name in channel_types[kind].model_fields] if kind in channel_types else ["settings"]
-        if obj is not None and not self.has_change_permission(request, obj):
-            names = ["shown_settings"]
         return [
             (None, {"fields": ("name", "description", "type", "enabled", "default")}),
             (
                 "Settings",
-                {"fields": names, "description": "${NAME} is read from the environment when something is sent."},
+                {
+                    "fields": self.setting_fields(request, obj),
+                    "description": "${NAME} is read from the environment when something is sent.",
+                },
             ),
             ("Sending", {"fields": ("rate_limit", "max_in_flight", "timeout", "retry_schedule", "fallback")}),
         ]
-
-    def _type(self, request: HttpRequest, obj: Channel | None) -> str:
-        return obj.type if obj else request.GET.get("type", "")
-
-    def changed_columns(self, form: Any) -> list[str]:
-        return [*form.changed_data, *(["settings"] if form.settings_changed else [])]
-
-    @admin.display(description="settings")
-    def shown_settings(self, channel: Channel) -> SafeString:
-        return code(mask(channel.settings))
 
     # --- health ---------------------------------------------------------------------------------------------------
 

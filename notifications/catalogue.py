@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from notifications.channels import channel_types
-from notifications.channels.base import ChannelType, SettingsError
+from notifications.channels.base import ChannelType
 from notifications.models import Channel, Template
 from project.configuration import cached
+from project.plugin import SettingsError
 from project.rates import Rate
 from project.registry import UnknownName
 from project.retry import Schedule

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from django.core.exceptions import ValidationError
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from notifications.channels import channel_types
 from notifications.models import Channel, Delivery, Recipient, Template, default_schedule
 from project.kinds import Conceal, Json, RowKind, Spec, kinds, one_of
+from project.plugin import concealed
 
 
 class ChannelSpec(Spec):
@@ -58,16 +59,7 @@ class ChannelKind(RowKind):
 
     @classmethod
     def conceal(cls, state: Mapping[str, Json], conceal: Conceal) -> dict[str, Json]:
-        known = channel_types[state["type"]].model_fields if state["type"] in channel_types else None
-        return {
-            **state,
-            "settings": {
-                name: _concealed(value, f"settings.{name}", conceal)
-                if known is None or (name in known and _holds_secrets(known[name].annotation))
-                else value
-                for name, value in state["settings"].items()
-            },
-        }
+        return {**state, "settings": concealed(channel_types.get(state["type"]), state["settings"], conceal)}
 
     @classmethod
     def facts(cls, row: Channel) -> str:
@@ -105,15 +97,3 @@ class RecipientKind(RowKind):
     @classmethod
     def facts(cls, row: Recipient) -> str:
         return "deliveries" if Delivery.objects.filter(recipient=row).exists() else ""
-
-
-def _holds_secrets(annotation: Any) -> bool:
-    return annotation is SecretStr or any(map(_holds_secrets, get_args(annotation)))
-
-
-def _concealed(value: Json, path: str, conceal: Conceal) -> Json:
-    if isinstance(value, dict):
-        return {name: _concealed(item, f"{path}.{name}", conceal) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_concealed(item, f"{path}.{index}", conceal) for index, item in enumerate(value)]
-    return conceal(path, value) if isinstance(value, str) else value

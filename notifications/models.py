@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from django.conf import settings as project_settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
@@ -24,9 +23,10 @@ from project.faults import by_field
 from project.identifiers import new_uid
 from project.json_field import JSONField
 from project.names import unknown
+from project.plugin import problems_here
 from project.rates import Rate
 from project.retry import Schedule
-from project.secrets import EncryptedJSONField, references
+from project.secrets import EncryptedJSONField
 
 slug = RegexValidator(r"^[a-z0-9][a-z0-9._-]*\Z", "Small letters, digits, dots, dashes and underscores only.")
 
@@ -114,10 +114,8 @@ class Channel(models.Model):
     def _problems(self) -> Iterator[tuple[str, str]]:
         if self.type not in channel_types:
             yield "type", unknown("channel type", self.type, channel_types.names())
-        elif not isinstance(self.settings, dict):
-            yield "settings", 'must be an object like {"url": "…"}'
         else:
-            yield from self._setting_problems(self.settings)
+            yield from problems_here(channel_types[self.type], self.settings)
         if self.rate_limit:
             try:
                 Rate.parse(self.rate_limit)
@@ -129,15 +127,6 @@ class Channel(models.Model):
             for problem in error.errors():
                 yield "retry_schedule", str(problem["msg"]).removeprefix("Value error, ")
         yield from self._fallback_problems()
-
-    def _setting_problems(self, given: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        # A variable may be set where messages are sent and not where this is saved; `doctor` tells which are missing.
-        unset = {name for name in references(given) if name not in project_settings.ENVIRONMENT}
-        open_ones = {name for name, value in given.items() if unset.intersection(references(value))}
-        known = {name: value for name, value in given.items() if name not in open_ones}
-        for path, message in channel_types[self.type].problems(known):
-            if path.partition(".")[0] not in open_ones:
-                yield f"settings.{path}" if path else "settings", message
 
     def _fallback_problems(self) -> Iterator[tuple[str, str]]:
         way = [self.name]
@@ -307,7 +296,7 @@ class Delivery(Due):
     reason = models.TextField(blank=True, default="", help_text="Why it was skipped or failed.")
     attempts = models.PositiveSmallIntegerField(default=0)
     forgiven = models.PositiveSmallIntegerField(
-        default=0, help_text="Attempts that do not count: before somebody last retried it, or broken off."
+        default=0, help_text="Attempts that do not count: before a retry by hand, or broken off."
     )
     leased = models.BooleanField(default=False, help_text="An attempt is under way until due_at, or its process died.")
     instead_of = models.UUIDField(null=True, blank=True, help_text="The delivery that this one stands in for.")

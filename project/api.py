@@ -32,6 +32,8 @@ class Problem(exceptions.APIException):
 
     status: ClassVar[int] = 500
 
+    challenge: str = 'Bearer realm="carillon"'  # of a 401: how to say who one is
+
     def __init__(self, detail: str, errors: Iterable[Fault] = (), *, retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.text = detail
@@ -42,6 +44,10 @@ class Problem(exceptions.APIException):
 
 class BadRequest(Problem):
     status = 400
+
+
+class Unauthorized(Problem):
+    status = 401
 
 
 class Forbidden(Problem):
@@ -66,6 +72,10 @@ class Unprocessable(Problem):
 
 class TooMany(Problem):
     status = 429
+
+
+class Unavailable(Problem):
+    status = 503
 
 
 class JSONParser(parsers.BaseParser):
@@ -147,7 +157,7 @@ def problem(error: Exception, context: dict[str, Any]) -> Response | None:
         return None
     headers = {"Retry-After": str(found.retry_after)} if found.retry_after else {}
     if found.status_code == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="carillon"'
+        headers["WWW-Authenticate"] = found.challenge
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(found.status_code).phrase,

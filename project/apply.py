@@ -238,6 +238,8 @@ def _pruned(good: Sequence[Written], problems: list[Problem]) -> list[Change]:
     changes = []
     for kind in reversed(in_order(named)):  # what refers goes before what it refers to
         for row in kind.rows().exclude(name__in=named[kind.name]):
+            if kind.belongs(row):
+                continue
             text = kind.text(row, masked)
             if reason := kind.facts(row):
                 if kind.disable(row):

@@ -131,6 +131,11 @@ class Kind(ABC):
         return ""
 
     @classmethod
+    def belongs(cls, row: Any) -> bool:
+        """Whether another row brought it and needs it, so that it is left alone although it is in no document."""
+        return False
+
+    @classmethod
     def disable(cls, row: Any) -> bool:
         """Switch it off and keep it; returns whether it was on."""
         was_on: bool = row.enabled

@@ -60,6 +60,10 @@ class Registry(Generic[T]):
             raise UnknownName(f'unknown {self.kind} "{name}"; known: {", ".join(sorted(classes)) or "none"}')
         return classes[name]
 
+    def get(self, name: str) -> type[T] | None:
+        """The class, where there is one of this name."""
+        return self._all().get(name)
+
     def __contains__(self, name: object) -> bool:
         return name in self._all()
 

@@ -86,7 +86,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# What a request to /api/v1/ passes (project/wsgi.py).
+# What a request to /api/v1/ or /hooks/ passes (project/wsgi.py).
 API_MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
 
 ROOT_URLCONF = "project.urls"

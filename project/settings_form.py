@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
@@ -27,7 +28,9 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from project.durations import format_duration
 from project.editor import JSONCodeField
+from project.plugin import holds_secrets
 from project.secrets import mask, unmask
 
 Settings = Mapping[str, Any]
@@ -46,7 +49,7 @@ def settings_from(plugin: type[BaseModel], cleaned: Settings, stored: Settings) 
     settings = {}
     for name, info in plugin.model_fields.items():
         value = cleaned.get(PREFIX + name)
-        if _holds_secrets(info.annotation):
+        if holds_secrets(info.annotation):
             value = unmask(value, stored.get(name))
         if value not in (None, "", [], {}):
             settings[name] = value
@@ -142,7 +145,7 @@ def _field(name: str, info: FieldInfo, stored: Any) -> forms.Field:
     if get_origin(kind) in (list, tuple, set, frozenset) and get_args(kind)[:1] == (str,):
         return LinesField(**{**common, "initial": list(common["initial"] or [])})
     if get_origin(kind) is not None or (isinstance(kind, type) and issubclass(kind, BaseModel | dict | list)):
-        shown = mask(stored) if stored is not None and _holds_secrets(kind) else _plain(common["initial"])
+        shown = mask(stored) if stored is not None and holds_secrets(kind) else _plain(common["initial"])
         return JSONCodeField(**{**common, "initial": shown or None, "rows": 4})
     return forms.CharField(**{**common, "initial": _plain(common["initial"])}, widget=UnfoldAdminTextInputWidget)
 
@@ -171,9 +174,7 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def _holds_secrets(annotation: Any) -> bool:
-    return annotation is SecretStr or any(_holds_secrets(part) for part in get_args(annotation))
-
-
 def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return format_duration(value)
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

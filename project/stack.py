@@ -157,6 +157,9 @@ def remember(wishes: Wishes, servers: Mapping[str, str]) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SECRET_KEYS": Fernet.generate_key().decode(),
         "FLOWER_BASIC_AUTH": f"carillon:{secrets.token_urlsafe(12)}",
+        # of the examples' webhook sources
+        "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
+        "ALERTMANAGER_TOKEN": secrets.token_urlsafe(24),
     }
     smtp_port = wishes.ports["INBOX_SMTP_PORT"]
     values = {

@@ -13,6 +13,7 @@ register_converter(converters.Key, "key")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("events.urls")),  # the first, for it is looked for most often
+    path("hooks/", include("events.hook_urls")),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", include("events.pages")),
     path("admin/samples", admin.site.admin_view(trying.sample), name="samples"),

@@ -1,7 +1,7 @@
 """The WSGI application: what a `web` process serves.
 
-A request to the API passes only the middleware that means something to it. Sessions, messages and the like are for
-browsers, and would be a good part of what it costs to store an event.
+A request to the API, or of a webhook, passes only the middleware that means something to it. Sessions, messages and
+the like are for browsers, and would be a good part of what it costs to store an event.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ settle()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    handler = _api if environ["PATH_INFO"].startswith("/api/v1/") else _pages
+    handler = _api if environ["PATH_INFO"].startswith(("/api/v1/", "/hooks/")) else _pages
     return handler(environ, start_response)

@@ -37,15 +37,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from uuid import UUID
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from project import http
+from project.plugin import Plugin
 from project.retry import parse_retry_after
-from project.secrets import UnknownVariable, resolve_environment
 from project.transport import Transport
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
@@ -104,20 +103,8 @@ class SendError(Exception):
         self.hold = not permanent if hold is None else hold
 
 
-class SettingsError(ValueError):
-    """A channel's settings are not what its type takes; `problems` are (field path, message) pairs."""
-
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
-        self.problems = problems
-
-
-class ChannelType(BaseModel):
+class ChannelType(Plugin):
     """One way to reach people. Subclasses declare their settings as fields and override `send`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    name: ClassVar[str]
 
     address: ClassVar[str | None] = None
     """What `to` is called for this type ("e-mail address"); None: a channel of this type knows itself where to go."""
@@ -131,32 +118,6 @@ class ChannelType(BaseModel):
 
     concurrency: ClassVar[int | None] = None
     """How many `send`s of one channel a process may have under way, where that is less than the channel's own limit."""
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """The type filled from a channel's stored settings, with every ${NAME} replaced.
-
-        Raises:
-            SettingsError: a variable is not set, or a field is unknown, missing or wrong.
-        """
-        try:
-            return cls.model_validate(resolve_environment(dict(settings)))
-        except UnknownVariable as error:
-            raise SettingsError([("", str(error))]) from error
-        except ValidationError as error:
-            raise SettingsError([_explain(cls, problem) for problem in error.errors()]) from error
-
-    @classmethod
-    def problems(cls, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Everything that is wrong with settings somebody wants to save, as (field path, message) pairs."""
-        try:
-            return list(cls.from_settings(settings).check())
-        except SettingsError as error:
-            return error.problems
-
-    def check(self) -> Iterable[tuple[str, str]]:
-        """Say what is wrong with settings that are saved, beyond the fields' types, as (field, message) pairs."""
-        return ()
 
     @classmethod
     def check_address(cls, address: str) -> str:
@@ -212,10 +173,3 @@ async def post(transport: Transport, url: str, body: bytes, headers: Mapping[str
         retry_after=parse_retry_after(reply.headers.get("Retry-After"), now=datetime.now(UTC)),
         hold=not permanent or reply.status in ENDPOINT_STATUSES,
     )
-
-
-def _explain(cls: type[ChannelType], problem: Any) -> tuple[str, str]:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return path, f"unknown setting; known: {', '.join(cls.model_fields) or 'none'}"
-    return path, str(problem["msg"]).removeprefix("Value error, ")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
-import hmac
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import ClassVar
 
 import orjson
@@ -17,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from notifications.channels import channel_types
 from notifications.channels.base import ChannelType, Outgoing, Receipt, post, url_problems
+from project.standard_webhooks import SHORTEST, key_of, sign
 from project.transport import Transport
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")  # a token of RFC 9110, 5.6.2
@@ -29,7 +27,6 @@ _OUR_HEADERS = {
     "webhook-timestamp",
     "webhook-signature",
 }
-_SHORTEST_SECRET, _LONGEST_SECRET = 24, 64  # bytes, by the specification
 
 
 @channel_types.register("webhook")
@@ -59,7 +56,7 @@ class Webhook(ChannelType):
     def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        _key(value)
+        key_of(value.get_secret_value(), shortest=SHORTEST)
         return value
 
     @field_validator("headers")
@@ -87,28 +84,6 @@ class Webhook(ChannelType):
         headers |= {"Content-Type": "application/json", "webhook-id": str(outgoing.uid)}
         now = int(time.time())  # of this attempt: a receiver refuses what is older than minutes
         headers["webhook-timestamp"] = str(now)
-        if valid := [secret for secret in (self.secret, self.previous_secret) if secret]:
+        if valid := [secret.get_secret_value() for secret in (self.secret, self.previous_secret) if secret]:
             headers["webhook-signature"] = sign(valid, str(outgoing.uid), now, body)
         return await post(transport, self.url, body, headers)
-
-
-def sign(valid: Sequence[SecretStr], message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header: one `v1,…` for each secret, separated by spaces."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return " ".join(
-        "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode() for secret in valid
-    )
-
-
-def _key(secret: SecretStr) -> bytes:
-    text = secret.get_secret_value().removeprefix("whsec_")
-    try:
-        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        key = b""
-    if not _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET:
-        raise ValueError(
-            "must be whsec_ followed by 24 to 64 bytes in base64; make one with "
-            "`python -c \"import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())\"`"
-        )
-    return key

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='delivery',
             name='forgiven',
-            field=models.PositiveSmallIntegerField(default=0, help_text='Attempts that do not count: before somebody last retried it, or broken off.'),
+            field=models.PositiveSmallIntegerField(default=0, help_text='Attempts that do not count: before a retry by hand, or broken off.'),
         ),
     ]

@@ -55,6 +55,7 @@ def set_up(admin: Admin, hook: str) -> str:
     """Make everything by hand; returns the API key that the page showed."""
     page = admin.page
     admin.open("events/source/add/")
+    page.click("h2:text-is('api')")
     page.fill("#id_name", "shop")
     admin.save()
     page.click("#result_list >> text=shop")

@@ -63,7 +63,7 @@ def test_the_document_is_valid_and_complete(tmp_path: Any) -> None:
 
 
 OPERATIONS = [
-    *("send_events", "list_events", "get_event", "trace_event", "replay_event"),
+    *("send_events", "list_events", "get_event", "get_original", "trace_event", "replay_event", "call_hook"),
     *("list_runs", "get_run", "cancel_run", "cancel_runs", "retry_run", "start_run", "complete_step"),
     *("list_records", "get_record"),
     *("dry_run_subscription", "check_expression"),
@@ -82,7 +82,7 @@ def known(shop: Producer) -> list[dict[str, str]]:
         pass
     Record.objects.create(collection="c", key="k", value={"a": 1})
     Subscription.objects.create(name="w", types=["*"], workflow=version.workflow, filter="event.data.a > 1")
-    more = {"token": token_of(waiting.uid, "ack"), "name": "w", "collection": "c", "key": "k"}
+    more = {"token": token_of(waiting.uid, "ack"), "name": "w", "collection": "c", "key": "k", "source": "s"}
     return [{"uid": str(uid), **more} for uid in (event, waiting.uid, failed.uid)]
 
 
@@ -92,7 +92,7 @@ def test_every_operation_is_tried(shop: Producer) -> None:
 
 
 MODES = {"right": GenerationMode.POSITIVE, "wrong": GenerationMode.NEGATIVE}
-UNFAILING = {"get_record"}  # takes two texts and nothing else, so nothing can be wrong
+UNFAILING = {"get_record", "call_hook"}  # take texts, or any body, so nothing can be wrong
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ def stack(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Live:
     live.environment |= {
         "EMAIL_URL": smtp_sink.url,
         "INBOX_SLACK_URL": http_sink.url("/slack"),
+        "GITHUB_WEBHOOK_SECRET": "of the demo's GitHub",
+        "ALERTMANAGER_TOKEN": "of-the-demos-alertmanager",
         "NO_COLOR": "1",
     }
     live.start("web", "worker", "performer", "sender", "clock")
@@ -34,6 +36,8 @@ def test_the_demo_tells_three_stories_to_their_end(stack: Live, http_sink: HttpS
     assert told.endswith("All three stories ended in delivered mail and chat.\n")
     for story in STORIES:
         assert f"✔ {story.subscription} matched" in told
+        came_from = f"/{story.hook.source}" if story.hook else "/local"
+        assert f"event  {story.type} about {story.subject}, from {came_from}\n" in told
     assert '· recovered-workflow-runs filtered: event.data.workflow_run.conclusion == "success" is false' in told
     assert "✔ record (database.upsert) ops.Order order_id A-1001: added" in told
     assert "✔ ops-mail to care@example.com: delivered" in told
@@ -44,6 +48,13 @@ def test_the_demo_tells_three_stories_to_their_end(stack: Live, http_sink: HttpS
     assert Record.objects.get().value["alerts"] == 2
     assert len(http_sink.wait_for(3, "/slack")) == 3
     assert {to for mail in smtp_sink.mails for to in mail.recipients} == {"ada@example.com", "care@example.com"}
+
+
+def test_the_demos_webhooks_are_believed_by_their_secrets_only(stack: Live) -> None:
+    for wrong, told in (("", "GITHUB_WEBHOOK_SECRET is not set"), ("another", "/hooks/github answered 401: ")):
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            stack.manage("demo", GITHUB_WEBHOOK_SECRET=wrong)
+        assert told in caught.value.stderr
 
 
 def test_the_demo_says_what_did_not_happen(stack: Live, smtp_sink: SmtpSink) -> None:
@@ -59,7 +70,7 @@ def test_the_demo_needs_a_stack(live: Live) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         live.manage("demo")
     assert "No running stack was found: CARILLON_URL and CARILLON_API_KEY" in caught.value.stderr
-    live.environment["CARILLON_API_KEY"] = "x"
+    live.environment |= {"CARILLON_API_KEY": "x", "GITHUB_WEBHOOK_SECRET": "x"}
     with pytest.raises(subprocess.CalledProcessError) as caught:
         live.manage("demo")
     assert "does not answer" in caught.value.stderr

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from events.models import ApiKey, Event, EventType, Schedule, Source, Subscription
+from events.sources import adapters
 from examples.ops.models import Incident, Order
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
 from project.scopes import Scope
@@ -429,20 +430,46 @@ class TestSource:
         row.refresh_from_db()
         assert row.revoked_at == first
 
-    def test_its_secret_is_masked_kept_changed_and_removed(self, admin_client: Client) -> None:
-        source = Source.objects.create(name="shop", secret="a-long-secret-of-the-shop")
+    def test_its_secrets_are_masked_kept_changed_and_removed(self, admin_client: Client) -> None:
+        source = Source.objects.create(name="shop", adapter="github", secret="a-long-secret-of-the-shop")
         for given, kept in (
-            ({"description": "New"}, "a-long-secret-of-the-shop"),
-            ({"secret": "another"}, "another"),
-            ({"secret": "${SHOP_SECRET}"}, "${SHOP_SECRET}"),
-            ({"secret-remove": "on"}, ""),
+            ({"description": "New"}, ("a-long-secret-of-the-shop", "")),
+            (
+                {"secret": "another", "previous_secret": "a-long-secret-of-the-shop"},
+                ("another", "a-long-secret-of-the-shop"),
+            ),
+            ({"secret": "${SHOP_SECRET}"}, ("${SHOP_SECRET}", "a-long-secret-of-the-shop")),
+            ({"previous_secret-remove": "on"}, ("${SHOP_SECRET}", "")),
         ):
             page = admin_client.get(page_of(source)).content.decode()
             assert "a-long-secret" not in page
             saved = admin_client.post(page_of(source), {**fill(admin_client, page_of(source)), **given})
             assert saved.status_code == 302
             source.refresh_from_db()
-            assert source.secret == kept
+            assert (source.secret, source.previous_secret) == kept
+        refused = admin_client.post(page_of(source), {**fill(admin_client, page_of(source)), "secret-remove": "on"})
+        assert "Settings, Webhooks of the repository" in refused.content.decode()
+
+    def test_its_adapter_is_chosen_first_and_brings_its_types_and_its_address(self, admin_client: Client) -> None:
+        add = list_of(Source, "add")
+        assert all(f'href="?adapter={name}"' in admin_client.get(add).content.decode() for name in adapters.names())
+        given = {**fill(admin_client, f"{add}?adapter=github"), "name": "forge", "secret": "a-long-secret"}
+        assert admin_client.post(f"{add}?adapter=github", given).status_code == 302
+        source = Source.objects.get()
+        assert (source.adapter, source.secret, source.settings) == ("github", "a-long-secret", {})
+        assert EventType.objects.get(name="github.push").schemas.count() == 1
+        assert "/hooks/forge</code>" in admin_client.get(page_of(source)).content.decode()
+
+    def test_its_settings_are_fields_that_say_what_is_wrong(self, admin_client: Client) -> None:
+        add = f"{list_of(Source, 'add')}?adapter=hmac"
+        given = {**fill(admin_client, add), "name": "shop", "secret": "s", "settings__header": "X-Signature"}
+        wrong = {**given, "settings__type": "${{ bodi.type }}", "settings__tolerance": "soon"}
+        page = admin_client.post(add, wrong).content.decode()
+        assert "soon&quot; is not a duration" in page
+        page = admin_client.post(add, {**wrong, "settings__tolerance": "1m"}).content.decode()
+        assert "unknown variable &quot;bodi&quot;, did you mean &quot;body&quot;?" in page
+        assert admin_client.post(add, {**given, "settings__type": "order.paid"}).status_code == 302
+        assert Source.objects.get().settings["header"] == "X-Signature"
 
 
 class TestEventType:

@@ -110,7 +110,7 @@ BAD_TEXTS = {
     "a bad rate": ("kind: Source\nname: a\nrate_limit: fast", ['0.yaml:3: rate_limit: "fast" is not a rate']),
     "an unknown adapter": (
         "kind: Source\nname: a\nadapter: fax",
-        ['0.yaml:3: adapter: unknown adapter "fax"', "known: api"],
+        ['0.yaml:3: adapter: unknown adapter "fax"', "known: "],
     ),
     "a schema that is none": (
         "kind: EventType\nname: a\nschema:\n  type: objekt",
@@ -448,3 +448,39 @@ def test_apply_prunes_without_asking_when_told_so(tmp_path: Path) -> None:
     Source.objects.create(name="old")
     call_command("apply", str(written(tmp_path, "kind: Source\nname: new")), "--prune", "--yes")
     assert [source.name for source in Source.objects.all()] == ["new"]
+
+
+FORGE = """\
+kind: Source
+name: forge
+adapter: github
+secret: ${FORGE_SECRET}
+"""
+PUSH = "kind: EventType\nname: github.push\nschema: {required: [ref]}\n"
+
+
+def test_a_webhook_source_brings_its_event_types_and_pruning_leaves_them(tmp_path: Path) -> None:
+    call_command("apply", str(written(tmp_path, FORGE, PUSH)))
+    assert EventType.objects.get(name="github.push").schemas.get().schema == {"required": ["ref"]}
+    brought = EventType.objects.filter(name__startswith="github.").count()
+    assert brought > 50
+    folder = str(written(tmp_path, FORGE, PUSH))
+    changes = apply(read_files([Path(folder)]), prune=True)
+    assert {change.outcome for change in changes} == {Outcome.UNCHANGED}
+    assert EventType.objects.count() == brought
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    call_command(
+        "apply", str(written(gone, "kind: Source\nname: other", "kind: EventType\nname: x")), "--prune", "--yes"
+    )
+    assert list(EventType.objects.values_list("name", flat=True)) == ["x"]
+
+
+def test_secrets_that_a_file_leaves_out_are_kept_and_empty_ones_removed(tmp_path: Path) -> None:
+    call_command("apply", str(written(tmp_path, FORGE + "previous_secret: old")))
+    call_command("apply", str(written(tmp_path, FORGE.replace("secret: ${FORGE_SECRET}\n", "description: x"))))
+    source = Source.objects.get()
+    assert (source.secret, source.previous_secret, source.description) == ("${FORGE_SECRET}", "old", "x")
+    call_command("apply", str(written(tmp_path, FORGE + "previous_secret: ''")))
+    assert Source.objects.get().previous_secret == ""

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from events.models import Event, EventType, Subscription
+from events.models import Event, EventType, Source, Subscription
 from notifications.models import Channel, Recipient, Template
 from project.doctor import Finding, examine
 from project.models import Heartbeat
@@ -75,6 +75,16 @@ BREAKAGES: dict[str, tuple[Callable[[], Any], str, str]] = {
         lambda: Channel.objects.create(name="chat", type="slack", settings={"url": "${NOT_SET_ANYWHERE}"}),
         "channel chat",
         "${NOT_SET_ANYWHERE} is not set",
+    ),
+    "a secret that is not set": (
+        lambda: Source.objects.create(name="forge", adapter="github", secret="${NOT_SET_ANYWHERE}"),
+        "source forge",
+        "it can verify nothing: ${NOT_SET_ANYWHERE} is not set",
+    ),
+    "a source without its secret": (
+        lambda: Source.objects.create(name="forge", adapter="github"),
+        "Source forge",
+        "secret: The adapter github needs it",
     ),
     "settings that are wrong": (
         lambda: hold("mail", settings={"from": "x"}),

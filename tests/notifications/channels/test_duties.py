@@ -13,9 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from notifications.channels import channel_types
-from notifications.channels.base import ChannelType, Outgoing, Receipt, SendError, SettingsError
+from notifications.channels.base import ChannelType, Outgoing, Receipt, SendError
 from project.http import AddressRefused
 from project.identifiers import new_uid
+from project.plugin import SettingsError
 from project.transport import Transport
 from tests.sinks import Answer, HttpSink, SmtpSink
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import standardwebhooks
 import svix
-from pydantic import SecretStr
 
 from notifications.channels.base import Outgoing
-from notifications.channels.webhook import Webhook, sign
+from notifications.channels.webhook import Webhook
 from project.identifiers import new_uid
+from project.standard_webhooks import sign
 from tests.notifications.channels.test_duties import SECRET, sent
 from tests.sinks import HttpSink, Received
 
@@ -37,7 +37,7 @@ def received(sink: HttpSink, message: Outgoing = MESSAGE, **settings: Any) -> Re
 
 
 def test_the_specifications_vector_holds() -> None:
-    signature = sign([SecretStr(SECRET)], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    signature = sign([SECRET], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 

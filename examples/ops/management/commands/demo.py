@@ -1,4 +1,4 @@
-"""`manage.py demo`: sends the example events to the running stack, and tells what became of each."""
+"""`manage.py demo`: tells the example stories to the running stack, and what became of each."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ SIGNS = {"matched": "✔", "delivered": "✔", "succeeded": "✔", "filtered": "
 
 
 class Command(BaseCommand):
-    help = "Send three real events to the running stack and print each one's trace; exit 1 unless mail and chat arrive."
+    help = "Call two webhooks and send an event, and print what became of each; exit 1 unless mail and chat arrive."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=float, default=30.0, help="how long each story may take (default: 30)")
@@ -51,7 +51,8 @@ class Command(BaseCommand):
                 f"nor in {file}. Start one with `make run`."
             )
         inbox = values.get("INBOX_URL")
-        return Carillon(values["CARILLON_URL"].rstrip("/"), values["CARILLON_API_KEY"]), Inbox(inbox) if inbox else None
+        carillon = Carillon(values["CARILLON_URL"].rstrip("/"), values["CARILLON_API_KEY"], secrets=values)
+        return carillon, Inbox(inbox) if inbox else None
 
     def tell(self, carillon: Carillon, story: Story, answer: Json, trace: Json) -> None:
         write, title = self.stdout.write, self.style.MIGRATE_HEADING
