@@ -7,7 +7,7 @@ class ProjectConfig(AppConfig):
     verbose_name = "Operations"
 
     def ready(self) -> None:
-        from project import checks  # noqa: F401  registers the system checks
+        from project import checks, people  # noqa: F401  registers checks and admin pages
 
         # Celery imports them in workers only, but the clock, /metrics and the admin have to know the stages as well.
         autodiscover_modules("tasks")

@@ -7,12 +7,15 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from project import trying, views
+from project.two_factor_pages import two_factor_page, verify
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("events.urls")),  # the first, for it is looked for most often
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", include("events.pages")),
     path("admin/samples", admin.site.admin_view(trying.sample), name="samples"),
+    path("admin/two-factor/", admin.site.admin_view(two_factor_page), name="two_factor"),
+    path("admin/two-factor/verify/", verify, name="two_factor_verify"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
