@@ -433,9 +433,6 @@ class ScheduleAdmin(Configuration):
     def changed_columns(self, form: Any) -> list[str]:
         return [*form.changed_data, "due_at"]
 
-    def has_fire_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("events.change_schedule"))
-
     @display(description="state", label=COLOURS)
     def state(self, schedule: Schedule) -> str:
         return "disabled" if not schedule.enabled else "failed" if schedule.error else "enabled"
@@ -463,7 +460,7 @@ class ScheduleAdmin(Configuration):
     @action(
         description="Fire now",
         icon="play_arrow",
-        permissions=["fire"],
+        permissions=["operate"],
         dialog=confirm(
             "Make this schedule's event now?",
             "Whoever hears of the event does what it does at the schedule's own times, which stay as they are.",

@@ -160,9 +160,6 @@ class ChannelAdmin(ChannelPages):
             extra_context = {**self.tell(request, channel), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, extra_context)
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_change_permission(request)
-
     @admin.action(description="Disable", permissions=["operate"])
     def disable_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
         self._set(request, channels, "Disabled", enabled=False)

@@ -73,6 +73,9 @@ class Configuration(ModelAdmin):
             kwargs["widget"] = UnfoldAdminTextareaWidget({"rows": 2})
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
+    def get_ordering(self, request: HttpRequest) -> Any:
+        return super().get_ordering(request) or self.opts.ordering  # a count beside each row would lose the model's
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """The row by its key, or by its name: so pages can link to what they know only by name."""
         found = super().get_object(request, object_id, from_field)
@@ -105,6 +108,11 @@ class Configuration(ModelAdmin):
             (title, {**options, "fields": [self.shown_instead.get(name, name) for name in options["fields"]]})
             for title, options in fieldsets
         ]
+
+    def has_operate_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether this person may have it do something that leaves what it says: pause it, fire it, send a test."""
+        permission = f"{self.opts.app_label}.operate_{self.opts.model_name}"  # project/roles.py
+        return bool(self.has_change_permission(request, obj) or request.user.has_perm(permission))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *self.shown_instead.values())

@@ -1,4 +1,4 @@
-"""The admin of users and groups."""
+"""The admin of users and groups, which only superusers see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django_otp.plugins.otp_static.models import StaticDevice
@@ -22,13 +22,33 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from project import two_factor
 from project.admin import confirm, done, only
+from project.roles import Role
 
 for model in (User, Group, StaticDevice, TOTPDevice):  # the last two have their page, and would show secrets here
     admin.site.unregister(model)
 
 
+class OnlySuperusers(ModelAdmin):
+    """Who may change people can become anything, so no permission is enough."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_view_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_view_permission(request)
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class UserAdmin(OnlySuperusers, DjangoUserAdmin):  # type: ignore[type-arg]  # not generic at run time
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -93,5 +113,15 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not g
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(OnlySuperusers, DjangoGroupAdmin):
+    """A role's group is what project/roles.py says, after every `migrate` anew, so it is only shown."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_change_permission(request, obj) and not _is_role(obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not _is_role(obj)
+
+
+def _is_role(group: Model | None) -> bool:
+    return isinstance(group, Group) and group.name in Role.values

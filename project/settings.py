@@ -94,6 +94,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "project.two_factor_pages.demand",
+    "workflows.links.conceal",
 ]
 
 # What a request to /api/v1/ passes (project/wsgi.py).
