@@ -240,8 +240,9 @@ class ApiKeyAdmin(Configuration):
 
     def _revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         valid = list(keys.filter(revoked_at=None))
-        keys.filter(revoked_at=None).update(revoked_at=timezone.now())
         for key in valid:
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
             self.log_change(request, key, "Revoked.")
         self.message_user(request, f"Revoked: {', '.join(map(str, valid)) or 'none, they were revoked before'}.")
 

@@ -235,8 +235,10 @@ class ChannelAdmin(ChannelPages):
 
     def _set(self, request: HttpRequest, channels: QuerySet[Channel], said: str, **columns: Any) -> None:
         rows = list(channels)
-        channels.update(**columns)
         for channel in rows:
+            for name, value in columns.items():
+                setattr(channel, name, value)
+            channel.save(update_fields=list(columns))
             self.log_change(request, channel, f"{said}.")
         ring("notifications.deliver", "admin")
         self.message_user(request, f"{said}: {', '.join(map(str, rows))}.")

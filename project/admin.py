@@ -24,6 +24,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from project import changes
 from project.editor import Editor, JSONCodeField
 from project.identifiers import first_uid_at
 
@@ -55,8 +56,21 @@ def done(request: HttpRequest, url: str) -> HttpResponse:
     return redirect(url)
 
 
-class Configuration(ModelAdmin):
-    """Rows that people edit."""
+class Remembered(ModelAdmin):
+    """Rows whose changes the audit log keeps: their history tells what was what before."""
+
+    object_history_template: Any = "admin/history.html"
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        told = changes.history_of(row, [inline.model for inline in self.inlines]) if row else []
+        return super().history_view(request, object_id, {**(extra_context or {}), "changes": told})
+
+
+class Configuration(Remembered):
+    """Rows that people edit. Whatever is of this class is watched by the audit log (project/audit.py)."""
 
     formfield_overrides: ClassVar[Any] = {models.JSONField: {"form_class": JSONCodeField, "widget": Editor("json")}}
     warn_unsaved_form = True

@@ -26,7 +26,7 @@ GROUPS: Final = {
         "notifications.template": "article",
         "notifications.recipient": "contacts",
     },
-    "Operations": {"auth.user": "person", "auth.group": "group"},
+    "Operations": {"project.auditentry": "history", "auth.user": "person", "auth.group": "group"},
 }
 """Models with their icons. Those of other apps follow in Operations; ELSEWHERE are reached from other pages."""
 

@@ -15,20 +15,19 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from project import two_factor
-from project.admin import confirm, done, only
+from project.admin import Remembered, confirm, done, only
 from project.roles import Role
 
 for model in (User, Group, StaticDevice, TOTPDevice):  # the last two have their page, and would show secrets here
     admin.site.unregister(model)
 
 
-class OnlySuperusers(ModelAdmin):
+class OnlySuperusers(Remembered):
     """Who may change people can become anything, so no permission is enough."""
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from auditlog.context import disable_auditlog
 from django.apps import apps as installed
 from django.conf import settings
 from django.contrib.admin import site
@@ -48,14 +49,15 @@ def grant(**kwargs: Any) -> None:
     """
     if "group" not in kwargs.get("apps", installed).all_models["auth"]:
         return  # `migrate` was told to stop before there are any
-    _make_operable()
-    for role in Role:
-        group, _ = Group.objects.get_or_create(name=role.value)
-        wanted = permissions_of(role)
-        found = Permission.objects.filter(codename__in={codename for _, codename in wanted}).select_related(
-            "content_type"
-        )
-        group.permissions.set([it for it in found if (it.content_type.app_label, it.codename) in wanted])
+    with disable_auditlog():  # nobody did it
+        _make_operable()
+        for role in Role:
+            group, _ = Group.objects.get_or_create(name=role.value)
+            wanted = permissions_of(role)
+            found = Permission.objects.filter(codename__in={codename for _, codename in wanted}).select_related(
+                "content_type"
+            )
+            group.permissions.set([it for it in found if (it.content_type.app_label, it.codename) in wanted])
 
 
 def permissions_of(role: Role) -> Wanted:

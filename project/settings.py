@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "auditlog",
     "axes",
     "django_otp",
     "django_otp.plugins.otp_static",
@@ -94,6 +95,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "project.two_factor_pages.demand",
+    "project.audit.sign",
     "workflows.links.conceal",
 ]
 
@@ -170,6 +172,11 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # so that waiting helps, 
 AXES_DISABLE_ACCESS_LOG = True  # it grows with every login; the log has them
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+
+# Changes of the configuration are kept with their values, not as texts (project/audit.py says which, and of what).
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True
+AUDITLOG_CID_HEADER = None
 
 # Hosts, `host:port`, addresses and networks that outgoing HTTP may reach although they are private.
 OUTBOUND_ALLOW: list[str] = env.list("OUTBOUND_ALLOW", default=[])

@@ -18,6 +18,7 @@ from django.utils import timezone
 from events.models import ApiKey, Event, EventType, Schedule, Source, Subscription
 from examples.ops.models import Incident, Order
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
+from project.models import AuditEntry
 from project.roles import Role
 from project.scopes import Scope
 from project.secrets import MASK
@@ -127,6 +128,7 @@ def everything() -> Rows:
         User.objects.create_user("viewer"),
         Group.objects.create(name="operators"),
     ]
+    rows.append(AuditEntry.objects.get(content_type__model="source"))  # of the first one
     return {type(row): row for row in rows}
 
 

@@ -21,6 +21,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from events.models import ApiKey, Event, Source
 from notifications.models import Channel, Delivery, DeliveryState
 from project import roles
+from project.models import AuditEntry
 from project.roles import Role
 from project.scopes import Scope
 from tests.project.test_admin import (  # noqa: F401  fixtures
@@ -69,6 +70,7 @@ MODELS = {
     "notifications.delivery": (VIEWER, NOBODY, NOBODY, NOBODY),
     "ops.incident": (VIEWER, EDITOR, EDITOR, EDITOR),
     "ops.order": (VIEWER, EDITOR, EDITOR, EDITOR),
+    "project.auditentry": (VIEWER, NOBODY, NOBODY, NOBODY),
     "auth.user": (SUPERUSER, SUPERUSER, SUPERUSER, SUPERUSER),
     "auth.group": (SUPERUSER, SUPERUSER, SUPERUSER, SUPERUSER),
 }
@@ -231,6 +233,7 @@ def test_the_sidebar_offers_only_what_opens(client: Client) -> None:
     client.force_login(person(Role.EDITOR))
     told = client.get(reverse("admin:index")).content.decode()
     assert reverse("admin:events_event_changelist") in told
+    assert reverse("admin:project_auditentry_changelist") in told
     assert reverse("admin:auth_user_changelist") not in told
 
 
@@ -274,8 +277,10 @@ class TestGroups:
         viewer.permissions.set(Permission.objects.filter(codename="add_user"))
         Group.objects.get(name=Role.EDITOR).delete()
         Permission.objects.filter(codename="operate_channel").delete()
+        before = AuditEntry.objects.count()
         call_command("migrate", verbosity=0)
         self.test_migrate_made_them()
+        assert AuditEntry.objects.count() == before  # nobody did that
 
     def test_models_of_own_apps_are_theirs_too(self) -> None:
         assert ("ops", "view_order") in roles.permissions_of(Role.VIEWER)

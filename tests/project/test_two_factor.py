@@ -19,7 +19,8 @@ from django.utils import timezone
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from project import two_factor
+from project import changes, two_factor
+from project.models import AuditEntry
 from tests.project.test_admin import CONFIRMED, quick_passwords  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.django_db
@@ -236,6 +237,12 @@ def test_the_last_administrator_gets_in_by_a_command(
     log_in(client, ada)
     assert client.post(VERIFY, {"token": capsys.readouterr().out.strip()}).status_code == 302
     assert home(client) == 200
+
+
+def test_it_is_in_the_audit_log_without_its_secret(ada: User, enrolled: tuple[Phone, list[str]]) -> None:
+    kept = [entry for entry in AuditEntry.objects.all() if entry.content_type.model == "totpdevice"]
+    assert [changes.what(entry).split()[0] for entry in kept] == ["changed", "added"]
+    assert TOTPDevice.objects.get().key not in repr(list(AuditEntry.objects.values()))
 
 
 class TestWhenItIsRequired:
