@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from project import trying, views
+from project.flower_door import to_flower
 from project.two_factor_pages import two_factor_page, verify
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -16,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/samples", admin.site.admin_view(trying.sample), name="samples"),
     path("admin/two-factor/", admin.site.admin_view(two_factor_page), name="two_factor"),
     path("admin/two-factor/verify/", verify, name="two_factor_verify"),
+    path("admin/flower/", admin.site.admin_view(to_flower), name="flower"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -105,6 +105,7 @@ SITE = {
     "admin:password_change_done": ANYBODY,
     "admin:jsi18n": ANYBODY,
     "two_factor": ANYBODY,
+    "flower": VIEWER,
 }
 # Asked for a row of a model, or for none; the tests for them stand below.
 OTHERS = {"login", "two_factor_verify", "logout", "autocomplete", "view_on_site", "app_list"}
@@ -209,7 +210,8 @@ def test_lists_offer_what_somebody_may_do(client: Client, everything: Rows, who:
 
 
 @pytest.mark.parametrize("who", PEOPLE, ids=lambda who: who.name.lower())
-def test_pages_of_no_model_open_for_whom_they_should(client: Client, who: Who) -> None:
+def test_pages_of_no_model_open_for_whom_they_should(client: Client, settings: Any, who: Who) -> None:
+    settings.FLOWER_URL = "http://flower.example.com"
     log_in(client, who)
     for name, least in SITE.items():
         response = client.get(reverse(name))
