@@ -279,8 +279,9 @@ class ApiKeyAdmin(Configuration):
 
     def _revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         valid = list(keys.filter(revoked_at=None))
-        keys.filter(revoked_at=None).update(revoked_at=timezone.now())
         for key in valid:
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
             self.log_change(request, key, "Revoked.")
         self.message_user(request, f"Revoked: {', '.join(map(str, valid)) or 'none, they were revoked before'}.")
 
@@ -472,9 +473,6 @@ class ScheduleAdmin(Configuration):
     def changed_columns(self, form: Any) -> list[str]:
         return [*form.changed_data, "due_at"]
 
-    def has_fire_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("events.change_schedule"))
-
     @display(description="state", label=COLOURS)
     def state(self, schedule: Schedule) -> str:
         return "disabled" if not schedule.enabled else "failed" if schedule.error else "enabled"
@@ -502,7 +500,7 @@ class ScheduleAdmin(Configuration):
     @action(
         description="Fire now",
         icon="play_arrow",
-        permissions=["fire"],
+        permissions=["operate"],
         dialog=confirm(
             "Make this schedule's event now?",
             "Whoever hears of the event does what it does at the schedule's own times, which stay as they are.",

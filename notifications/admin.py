@@ -97,9 +97,6 @@ class ChannelAdmin(ChannelPages, Plugged):
             extra_context = {**self.tell(request, channel), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, extra_context)
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_change_permission(request)
-
     @admin.action(description="Disable", permissions=["operate"])
     def disable_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
         self._set(request, channels, "Disabled", enabled=False)
@@ -175,8 +172,10 @@ class ChannelAdmin(ChannelPages, Plugged):
 
     def _set(self, request: HttpRequest, channels: QuerySet[Channel], said: str, **columns: Any) -> None:
         rows = list(channels)
-        channels.update(**columns)
         for channel in rows:
+            for name, value in columns.items():
+                setattr(channel, name, value)
+            channel.save(update_fields=list(columns))
             self.log_change(request, channel, f"{said}.")
         ring("notifications.deliver", "admin")
         self.message_user(request, f"{said}: {', '.join(map(str, rows))}.")

@@ -1,4 +1,4 @@
-"""What the admin's pages have in common: rows that people edit, rows that only tell, and the people themselves."""
+"""What the admin's pages have in common: rows that people edit, and rows that only tell."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
 from django.db import models
 from django.db.models import Field, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -24,10 +21,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from project import changes
 from project.editor import Editor, JSONCodeField
 from project.identifiers import first_uid_at
 
@@ -59,8 +56,21 @@ def done(request: HttpRequest, url: str) -> HttpResponse:
     return redirect(url)
 
 
-class Configuration(ModelAdmin):
-    """Rows that people edit."""
+class Remembered(ModelAdmin):
+    """Rows whose changes the audit log keeps: their history tells what was what before."""
+
+    object_history_template: Any = "admin/history.html"
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        told = changes.history_of(row, [inline.model for inline in self.inlines]) if row else []
+        return super().history_view(request, object_id, {**(extra_context or {}), "changes": told})
+
+
+class Configuration(Remembered):
+    """Rows that people edit. Whatever is of this class is watched by the audit log (project/audit.py)."""
 
     formfield_overrides: ClassVar[Any] = {models.JSONField: {"form_class": JSONCodeField, "widget": Editor("json")}}
     warn_unsaved_form = True
@@ -76,6 +86,9 @@ class Configuration(ModelAdmin):
         if db_field.name == "description":
             kwargs["widget"] = UnfoldAdminTextareaWidget({"rows": 2})
         return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        return super().get_ordering(request) or self.opts.ordering  # a count beside each row would lose the model's
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """The row by its key, or by its name: so pages can link to what they know only by name."""
@@ -109,6 +122,11 @@ class Configuration(ModelAdmin):
             (title, {**options, "fields": [self.shown_instead.get(name, name) for name in options["fields"]]})
             for title, options in fieldsets
         ]
+
+    def has_operate_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether this person may have it do something that leaves what it says: pause it, fire it, send a test."""
+        permission = f"{self.opts.app_label}.operate_{self.opts.model_name}"  # project/roles.py
+        return bool(self.has_change_permission(request, obj) or request.user.has_perm(permission))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *self.shown_instead.values())
@@ -218,17 +236,3 @@ class WhenFilter(DropdownFilter):
 
 
 admin.site.index_title = "Overview"
-admin.site.unregister(User)
-admin.site.unregister(Group)
-
-
-@admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
-
-
-@admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass

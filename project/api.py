@@ -19,6 +19,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from project.faults import Fault as Fault  # models know it too, and must not import views
+from project.scopes import Scope
+from project.tokens import hide
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +97,13 @@ class JSONRenderer(renderers.JSONRenderer):
     ) -> bytes:
         if data is None:
             return b""
-        return orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
+        written = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
+        # Who may only read must not find a link that decides on an approval in what was sent.
+        return written if renderer_context is None or _may_act(renderer_context["request"]) else hide(written)
+
+
+def _may_act(request: Request) -> bool:
+    return Scope.RUNS_WRITE in getattr(request.auth, "scopes", ())
 
 
 class ProblemRenderer(JSONRenderer):

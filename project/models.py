@@ -1,4 +1,4 @@
-"""The kernel's own rows: how often the configuration changed, what was counted, who is alive, and the ledger."""
+"""The kernel's own rows: changes of the configuration, what was counted, who is alive, and the ledger."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from auditlog.models import LogEntry
 from django.db import models
 from django.db.models.functions import Now
 
@@ -111,3 +112,17 @@ class LedgerPage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sum_id}: {self.left} = {self.right}"
+
+
+class AuditEntry(LogEntry):  # type: ignore[misc]  # django-auditlog has no types
+    """A change of the configuration: who made it, when, and the difference (project/audit.py)."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view",)
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit log"
+        ordering = ["-timestamp", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.content_type.name} {self.object_repr}"

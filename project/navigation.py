@@ -26,7 +26,7 @@ GROUPS: Final = {
         "notifications.template": "article",
         "notifications.recipient": "contacts",
     },
-    "Operations": {"auth.user": "person", "auth.group": "group"},
+    "Operations": {"project.auditentry": "history", "auth.user": "person", "auth.group": "group"},
 }
 """Models with their icons. Those of other apps follow in Operations; ELSEWHERE are reached from other pages."""
 
@@ -60,7 +60,7 @@ def _model(options: admin.ModelAdmin[Any], icon: str) -> Item:
 
 
 def _pages() -> list[Item]:
-    pages = [
+    pages: list[Item] = [
         {"title": "Getting started", "icon": "flag", "link": reverse("start")},
         {"title": "API documentation", "icon": "api", "link": reverse("docs")},
         {"title": "Health", "icon": "monitor_heart", "link": reverse("readyz")},
@@ -69,5 +69,13 @@ def _pages() -> list[Item]:
     if settings.INBOX:
         pages.insert(0, {"title": "Local inbox", "icon": "inbox", "link": "/inbox/"})
     if settings.FLOWER_URL:
-        pages.insert(0, {"title": "Flower", "icon": "local_florist", "link": settings.FLOWER_URL})
+        pages.insert(
+            0,
+            {
+                "title": "Flower",
+                "icon": "local_florist",
+                "link": settings.FLOWER_URL,
+                "permission": lambda request: request.user.has_perm("project.view_heartbeat"),
+            },
+        )
     return pages

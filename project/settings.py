@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ ENVIRONMENT: Mapping[str, str] = Shared()
 
 # --- applications ----------------------------------------------------------------------------------------------------
 
+# Apps of the installation's own, with their models, actions and channels.
+CARILLON_APPS: list[str] = env.list("CARILLON_APPS", default=["examples.ops"])
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
@@ -63,6 +66,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "auditlog",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -71,7 +79,7 @@ INSTALLED_APPS = [
     "workflows",
     "events",
     *(["project.inbox"] if DEBUG else []),
-    *env.list("CARILLON_APPS", default=["examples.ops"]),
+    *CARILLON_APPS,
 ]
 
 MIDDLEWARE = [
@@ -84,6 +92,11 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "project.two_factor_pages.demand",
+    "project.audit.sign",
+    "workflows.links.conceal",
 ]
 
 # What a request to /api/v1/ or /hooks/ passes (project/wsgi.py).
@@ -106,6 +119,7 @@ TEMPLATES = [
     }
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -135,10 +149,34 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", False) else None
+BEHIND_PROXY = env.bool("BEHIND_PROXY", False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+
+# Everybody who logs in needs a second factor: who has none sets it up first (project/two_factor_pages.py).
+REQUIRE_TWO_FACTOR = env.bool("REQUIRE_TWO_FACTOR", False)
+OTP_TOTP_ISSUER = "Carillon"
+
+# After so many wrong passwords a name is locked, for whoever tries from the same address, for so many minutes.
+LOGIN_FAILURES = AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURES", 5)
+LOGIN_LOCK_MINUTES = env.int("LOGIN_LOCK_MINUTES", 15)
+AXES_COOLOFF_TIME = timedelta(minutes=LOGIN_LOCK_MINUTES)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # the name alone would let anybody lock anybody out
+AXES_CLIENT_IP_CALLABLE = "project.login.address_of"
+AXES_USERNAME_CALLABLE = "project.login.name_of"
+AXES_LOCKOUT_CALLABLE = "project.login.locked"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # so that waiting helps, whatever others go on trying
+AXES_DISABLE_ACCESS_LOG = True  # it grows with every login; the log has them
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# Changes of the configuration are kept with their values, not as texts (project/audit.py says which, and of what).
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True
+AUDITLOG_CID_HEADER = None
 
 # Hosts, `host:port`, addresses and networks that outgoing HTTP may reach although they are private.
 OUTBOUND_ALLOW: list[str] = env.list("OUTBOUND_ALLOW", default=[])
@@ -273,8 +311,14 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
-    "STYLES": [lambda request: static("carillon/carillon.css")],
+    "STYLES": [lambda request: static("carillon/carillon.css"), lambda request: static("carillon/access.css")],
     "SCRIPTS": [lambda request: static("carillon/live.js")],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Two-factor login", "link": reverse_lazy("two_factor")},
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+        ]
+    },
     "COLORS": {
         "primary": {
             "50": "oklch(98.4% .014 180.72)",

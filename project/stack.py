@@ -156,7 +156,6 @@ def remember(wishes: Wishes, servers: Mapping[str, str]) -> dict[str, str]:
     made_once = {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SECRET_KEYS": Fernet.generate_key().decode(),
-        "FLOWER_BASIC_AUTH": f"carillon:{secrets.token_urlsafe(12)}",
         # of the examples' webhook sources
         "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
         "ALERTMANAGER_TOKEN": secrets.token_urlsafe(24),
@@ -231,7 +230,6 @@ def wait_until_ready(wishes: Wishes, supervisor: Supervisor) -> None:
 def welcome(wishes: Wishes, values: Mapping[str, str], *, seconds: float) -> str:
     """The block that ends the start-up: where everything is, who may enter, and a first event to send."""
     event = {"type": "order.paid", "data": {"order_id": "A-1001", "amount": 120.5, "customer": "Ada"}}
-    flower_user, _, flower_password = values["FLOWER_BASIC_AUTH"].split(",")[0].partition(":")
     rule = "─" * 100
     return f"""
 {rule}
@@ -241,8 +239,7 @@ def welcome(wishes: Wishes, values: Mapping[str, str], *, seconds: float) -> str
               {values["CARILLON_ADMIN_USER"]} / {values["CARILLON_ADMIN_PASSWORD"]}
     API       {wishes.url}/api/docs
               key {values["CARILLON_API_KEY"]}
-    Flower    {values["FLOWER_URL"]}
-              {flower_user} / {flower_password}
+    Flower    {values["FLOWER_URL"]}   with the admin's login
     Inbox     {values["INBOX_URL"]}   mail and chat that Carillon sends
     Logs      {wishes.data / "logs"}
     Settings  {wishes.file}   commands in a second terminal find this stack through it

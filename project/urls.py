@@ -7,6 +7,8 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from project import converters, trying, views
+from project.flower_door import to_flower
+from project.two_factor_pages import two_factor_page, verify
 
 register_converter(converters.Name, "name")
 register_converter(converters.Key, "key")
@@ -17,6 +19,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", include("events.pages")),
     path("admin/samples", admin.site.admin_view(trying.sample), name="samples"),
+    path("admin/two-factor/", admin.site.admin_view(two_factor_page), name="two_factor"),
+    path("admin/two-factor/verify/", verify, name="two_factor_verify"),
+    path("admin/flower/", admin.site.admin_view(to_flower), name="flower"),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -36,9 +36,9 @@ class Live:
         self.directory = directory
         self.postgres = postgres
         self.valkey = valkey
-        self.port = free_port()
-        self.smtp_port = free_port()
+        self.port, self.flower_port, self.smtp_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.flower_url = f"http://127.0.0.1:{self.flower_port}"
         self.children: dict[str, Child] = {}
         self.environment = {
             **os.environ,
@@ -47,19 +47,20 @@ class Live:
             "REDIS_URL": valkey.url,
             "CELERY_BROKER_URL": valkey.url,
             "CARILLON_URL": self.url,
+            "FLOWER_URL": self.flower_url,
             "DATA_DIR": str(directory),
             "LOG_LEVEL": "INFO",
             "DEBUG": "0",
         }
 
     def start(self, *names: str) -> None:
-        """Start processes (`web`, `worker`, `sender`, `clock`, or a second one: `clock-2`); returns at once."""
+        """Start processes (`web`, `worker`, `flower`, …, or a second one: `clock-2`); returns at once."""
         for name in names:
             process = PROCESSES[name.removesuffix("-2")]
             command = process.argv(
                 host="127.0.0.1",
                 port=self.port,
-                flower_port=0,
+                flower_port=self.flower_port,
                 inbox_smtp_port=self.smtp_port,
                 web_processes=1,
                 worker_processes=2,

@@ -49,8 +49,10 @@ class WorkflowKind(Kind):
         except DefinitionError as error:
             raise Refused([_placed(written, problem) for problem in error.problems]) from error
         enabled = written.data.get("enabled", True)
-        if version.workflow.enabled != enabled:
-            Workflow.objects.filter(pk=version.workflow_id).update(enabled=enabled)
+        workflow = version.workflow
+        if workflow.enabled != enabled:
+            workflow.enabled = enabled
+            workflow.save(update_fields=["enabled"])
 
     @classmethod
     def state(cls, row: Workflow) -> dict[str, Json]:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, Signer
 
 from project.expressions import Context, make_context
+from project.tokens import SEPARATOR
 from workflows.definition import Definition
 from workflows.models import Run
 
@@ -47,4 +48,4 @@ def step_of(token: str) -> tuple[UUID, str] | None:
     return UUID(run), step
 
 
-_signer = Signer(salt="carillon.step", sep="~")
+_signer = Signer(salt="carillon.step", sep=SEPARATOR)

@@ -96,7 +96,7 @@ def test_everything_starts_works_stops_and_finds_its_data_again() -> None:
 
     with a_run("stack") as again:
         again.wait_ready()
-        for word in ("CARILLON_API_KEY", "CARILLON_ADMIN_PASSWORD", "SECRET_KEY", "SECRET_KEYS", "FLOWER_BASIC_AUTH"):
+        for word in ("CARILLON_API_KEY", "CARILLON_ADMIN_PASSWORD", "SECRET_KEY", "SECRET_KEYS"):
             assert again.values[word] == values[word]
         events = Request(
             f"{again.values['CARILLON_URL']}/api/v1/events?type=order.paid",

@@ -1,5 +1,7 @@
 """`manage.py apply`: configuration from YAML files."""
 
+import getpass
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from project import audit
 from project.apply import Change, Outcome, Rejected, apply, read_files
 from project.kinds import Written
 from project.secrets import references
@@ -43,7 +46,8 @@ class Command(BaseCommand):
             found = read_files(options["paths"])
             if prune and not dry_run and not options["yes"]:
                 self.ask(apply(found, prune=True, dry_run=True))
-            changes = apply(found, prune=prune, dry_run=dry_run)
+            with audit.by(f"manage.py apply ({somebody()})"):
+                changes = apply(found, prune=prune, dry_run=dry_run)
         except Rejected as error:
             count = len(error.problems)
             raise CommandError(f"{error}\nNothing was applied: {count} problem{'s' * (count != 1)}.") from error
@@ -84,6 +88,14 @@ class Command(BaseCommand):
                 if name not in settings.ENVIRONMENT:
                     place = f"{written.file}:{written.line(('settings',))}"
                     self.stderr.write(f"{place}: ${{{name}}} is not set here; it has to be where it is used.")
+
+
+def somebody() -> str:
+    """Who the operating system says it is."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name
+        return f"user {os.getuid()}"
 
 
 def summary(changes: Sequence[Change], *, dry_run: bool) -> str:
