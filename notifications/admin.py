@@ -97,11 +97,11 @@ class ChannelAdmin(ChannelPages, Plugged):
             extra_context = {**self.tell(request, channel), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, extra_context)
 
-    @admin.action(description="Disable", permissions=["operate"])
+    @admin.action(description="Disable", permissions=["change"])
     def disable_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
         self._set(request, channels, "Disabled", enabled=False)
 
-    @admin.action(description="Enable", permissions=["operate"])
+    @admin.action(description="Enable", permissions=["change"])
     def enable_selected(self, request: HttpRequest, channels: QuerySet[Channel]) -> None:
         self._set(request, channels, "Enabled", enabled=True)
 
@@ -112,7 +112,7 @@ class ChannelAdmin(ChannelPages, Plugged):
     @action(
         description="Disable",
         icon="block",
-        permissions=["operate"],
+        permissions=["change"],
         dialog=confirm(
             "Disable this channel?",
             "What is due for it fails at once, saying so, or goes to the fallback. To have it wait instead, pause it.",
@@ -126,7 +126,7 @@ class ChannelAdmin(ChannelPages, Plugged):
     @action(
         description="Enable",
         icon="check_circle",
-        permissions=["operate"],
+        permissions=["change"],
         dialog=confirm(
             "Enable this channel?", "It sends again. What failed meanwhile can be sent again by Recover.", "Enable"
         ),

@@ -224,7 +224,7 @@ class ChannelPages(Configuration):
 
     # --- a new secret -------------------------------------------------------------------------------------------------
 
-    @action(description="Make a new secret", icon="key", url_path="rotate", permissions=["operate"])
+    @action(description="Make a new secret", icon="key", url_path="rotate", permissions=["change"])
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         channel = self._channel(request, object_id)
         if not rotation.rotates(channel):
@@ -246,7 +246,7 @@ class ChannelPages(Configuration):
         description="Forget the previous secret",
         icon="key_off",
         url_path="forget-secret",
-        permissions=["operate"],
+        permissions=["change"],
         dialog=confirm(
             "Forget the previous secret?",
             "Calls are signed with the new secret only. A receiver that still verifies with the previous one refuses "
