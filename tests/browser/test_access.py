@@ -175,14 +175,15 @@ def test_each_role_finds_what_it_may_and_nothing_else(visitor: Admin, role: Role
     assert (page.locator("a[href$='/notifications/channel/add/']").count() > 0) == edits
     visitor.open(f"notifications/channel/{channel.pk}/change/")
     assert (page.locator("[name=_save]").count() > 0) == edits
-    assert (page.locator("a[href$='/disable/']").count() > 0) == acts
+    assert (page.locator("a[href$='/pause/']").count() > 0) == acts
+    assert (page.locator("a[href$='/disable/']").count() > 0) == edits
     assert "abcd" not in page.content()
     pictures(visitor, f"channel-{role}")
     if acts:
-        page.click("a[href$='/disable/']")
-        page.get_by_role("button", name="Disable").last.click()
-        expect(page.get_by_text("Disabled: chat")).to_be_visible()
-        assert not Channel.objects.get().enabled
+        page.click("a[href$='/pause/']")
+        page.get_by_role("button", name="Pause").last.click()
+        expect(page.get_by_text("Paused: chat")).to_be_visible()
+        assert Channel.objects.get().paused_at
     visitor.open("workflows/workflow/order-paid/change/")
     assert (page.locator("[name=_save]").count() > 0) == edits
 

@@ -145,10 +145,14 @@ class TestByTheAdmin:
             "with: {collection: orders",
             "with: {collection: paid",
         ]
-        assert (
-            reverse("admin:workflows_workflow_change", args=["order-paid"])
-            in admin_client.get(page_of(entry)).content.decode()
-        )
+        assert page_of(version.workflow.versions.get(number=2)) in admin_client.get(page_of(entry)).content.decode()
+
+    def test_a_part_without_a_page_leads_to_the_whole(self, admin_client: Client) -> None:
+        kind = EventType.objects.create(name="order.paid")
+        kind.add_schema({"type": "object"})
+        whole = reverse("admin:events_eventtype_change", args=["order.paid"])
+        assert whole in admin_client.get(page_of(entries(EventSchema)[0])).content.decode()
+        assert admin_client.get(whole).context["original"] == kind
 
     def test_what_is_pressed_is_a_change_too(self, admin_client: Client, admin_user: User) -> None:
         source = Source.objects.create(name="shop")
