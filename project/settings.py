@@ -160,9 +160,8 @@ REQUIRE_TWO_FACTOR = env.bool("REQUIRE_TWO_FACTOR", False)
 OTP_TOTP_ISSUER = "Carillon"
 
 # After so many wrong passwords a name is locked, for whoever tries from the same address, for so many minutes.
-LOGIN_FAILURES = AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURES", 5)
-LOGIN_LOCK_MINUTES = env.int("LOGIN_LOCK_MINUTES", 15)
-AXES_COOLOFF_TIME = timedelta(minutes=LOGIN_LOCK_MINUTES)
+AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURES", 5)
+AXES_COOLOFF_TIME = timedelta(minutes=env.int("LOGIN_LOCK_MINUTES", 15))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # the name alone would let anybody lock anybody out
 AXES_CLIENT_IP_CALLABLE = "project.login.address_of"
 AXES_USERNAME_CALLABLE = "project.login.name_of"
