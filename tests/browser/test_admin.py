@@ -1,7 +1,7 @@
 """A person sets everything up by hand in the admin, a program sends an event, and its trace tells what happened.
 
-`SCREENSHOTS=/tmp/pictures pytest tests/browser` takes every page, light and dark, wide and narrow, to look at; the pictures
-of the documentation are taken by `make screenshots`.
+`SCREENSHOTS=/tmp/pictures pytest tests/browser` takes every page, light and dark, wide and narrow, to look at; the
+pictures of the documentation are taken by `make screenshots`.
 """
 
 from __future__ import annotations
