@@ -1,7 +1,7 @@
 """The pictures of the documentation: `make screenshots` takes them anew, of real runs in real processes.
 
-A page is one line in PAGES, with its address below /admin/. Each is taken light and dark, 1280 and 390 px wide, as
-docs/images/NAME-THEME-WIDTH.png.
+A page is one line in PAGES: its address below /admin/, and what is done there before the picture. Each is taken light
+and dark, 1280 and 390 px wide, as docs/images/NAME-THEME-WIDTH.png.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import pytest
 import requests
 from django.db import connection
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from events.models import ApiKey, Event, Source
-from notifications.models import Delivery
+from notifications.models import Channel, Delivery
 from project.embedded import free_port
 from tests.browser.conftest import Admin
 from tests.live import Live, wait_until
@@ -29,12 +30,24 @@ from workflows.models import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.flow, pytest.mark.timeout(600)]
 
+
+def as_it_is(admin: Admin) -> None:
+    """Nothing has to be done before the picture."""
+
+
+def dry_run(admin: Admin) -> None:
+    """Try another filter on what came in the last day."""
+    admin.write("filter", "event.data.amount >= 500.0 && event.data.customer == 'Ada'")
+    admin.page.click("#dry_run [name=days][value='1']")
+    expect(admin.page.locator("#dry_run")).to_contain_text("Looked at all")
+
+
 PAGES: Final = {
-    "dashboard": "",
-    "trace": "events/event/{event}/change/",
-    "run": "workflows/run/{run}/change/",
-    "dry-run": "events/subscription/{subscription}/change/",
-    "workflow": "workflows/workflow/{workflow}/change/",
+    "dashboard": ("", as_it_is),
+    "trace": ("events/event/{event}/change/", as_it_is),
+    "run": ("workflows/run/{run}/change/", as_it_is),
+    "dry-run": ("events/subscription/{subscription}/change/", dry_run),
+    "workflow": ("workflows/workflow/{workflow}/change/", as_it_is),
 }
 THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 WIDTHS: Final = (1280, 390)
@@ -144,7 +157,7 @@ def the_event_to_show(shop: Shop) -> Event:
     assert event is not None
     wait_until(Run.objects.filter(origin=event.pk, finished_at__isnull=False).exists, what="its run came to its end")
     under_way = Delivery.objects.filter(due_at__isnull=False).exclude(channel__name="pager")
-    wait_until(lambda: not under_way.exists(), seconds=180, what="what waits for a rate limit went out")
+    wait_until(lambda: not under_way.exists(), seconds=180, what="everything went out")
     return event
 
 
@@ -153,6 +166,7 @@ def test_take_the_pictures(live_admin: Admin, live: Live, http_sink: HttpSink, t
     more = tmp_path / "more.yaml"
     more.write_text(MORE.format(sink=http_sink.url("/crm"), nobody=f"http://127.0.0.1:{free_port()}/"))
     live.manage("apply", "examples", str(more))
+    Channel.objects.filter(name="ops-chat").update(rate_limit="")  # an hour's messages in a minute
     source = Source.objects.get(name="local")
     _, key = ApiKey.issue(source, "screenshots", ["events:write"])
     shop = Shop(live.url, key)
@@ -164,9 +178,11 @@ def test_take_the_pictures(live_admin: Admin, live: Live, http_sink: HttpSink, t
         "subscription": "large-orders",
         "workflow": "order-paid",
     }
+    live_admin.page.on("dialog", lambda dialog: dialog.accept())  # what was tried is not saved
     for theme in THEMES:
         live_admin.page.emulate_media(color_scheme=theme)
-        for name, path in PAGES.items():
+        for name, (path, prepare) in PAGES.items():
             live_admin.open(path.format(**names))
+            prepare(live_admin)
             for width in WIDTHS:
                 live_admin.picture(f"{name}-{theme}-{width}", width=width)

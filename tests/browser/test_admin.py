@@ -1,7 +1,7 @@
 """A person sets everything up by hand in the admin, a program sends an event, and its trace tells what happened.
 
-`SCREENSHOTS=docs/images pytest tests/browser -k from_nothing` takes the pictures of the documentation anew;
-without `-k` it takes every page, light and dark, wide and narrow, to look at.
+`SCREENSHOTS=/tmp/pictures pytest tests/browser` takes every page, light and dark, wide and narrow, to look at; the
+pictures of the documentation are taken by `make screenshots`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def test_by_hand_from_nothing_to_the_trace_of_an_event(admin: Admin, http_sink: 
 
     admin.open("events/event/")
     expect(page.locator("#result_list")).to_contain_text("waiting to be routed")
-    admin.picture("events", whole=False)
+    admin.picture("all-events", whole=False)
     page.click("#result_list >> tr:has-text('A-1') >> a")
     for words in (
         "Ada",
@@ -143,7 +143,7 @@ def test_by_hand_from_nothing_to_the_trace_of_an_event(admin: Admin, http_sink: 
         "delivered",
     ):
         expect(page.locator("#content")).to_contain_text(words)
-    admin.picture("trace")
+    admin.picture("all-trace")
 
     delivery = Delivery.objects.get(origin__in=StepRun.objects.filter(run__input__id="payment-1").values("uid"))
     page.click(f"a[href*='{delivery.pk}'] >> nth=0")
