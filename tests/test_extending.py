@@ -17,8 +17,10 @@ from notifications.sender import Sender
 from tests.sinks import HttpSink, SmtpSink
 from workflows import code, engine
 from workflows.actions import actions
+from workflows.definition import parse
 from workflows.models import Record, Run
 from workflows.publishing import publish
+from workflows.rehearsal import rehearse
 from workflows.work import Start
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "extending.md"
@@ -84,6 +86,19 @@ def test_the_action_takes_effect_and_says_what_is_wrong() -> None:
     assert run(step, {"who": "ada"}).steps["credit"]["output"] == {"balance": 3.5}
     assert Record.objects.get(key="ada").value == {"balance": 3.5}
     assert run(step, {"who": "bob"}).error == "credit: bob has no wallet"
+
+
+def test_the_action_says_what_it_would_do() -> None:
+    Record.objects.create(collection="wallets", key="ada", value={"balance": 1.5})
+    step = '  - {id: credit, action: wallet.credit, with: {customer: "${{ event.who }}", amount: 2}}'
+    (told,) = rehearse(parse(f"name: w\nsteps:\n{step}"), {"who": "ada"}).steps
+    assert told.rehearsal is not None
+    assert (told.rehearsal.would, told.row.output) == ("add 2.0 to ada's wallet", {"balance": 3.5})
+    assert Record.objects.get(key="ada").value == {"balance": 1.5}
+    assert rehearse(parse(f"name: w\nsteps:\n{step}"), {"who": "bob"}).run.error == "credit: bob has no wallet"
+    assert (
+        actions["wallet.credit"].model_json_schema()["properties"]["customer"]["description"] == "Whose wallet it is."
+    )
 
 
 def test_the_outside_action_is_performed_after_the_commit(smtp_sink: SmtpSink) -> None:

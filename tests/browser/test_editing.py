@@ -1,10 +1,15 @@
-"""A person writes a workflow in the browser, tries it out, compares its versions, and tries a template out."""
+"""A person writes a workflow in the browser, tries it out, compares its versions, and tries a template out.
+
+Of the pictures that SCREENSHOTS keeps, `workflow-editor`, `test-run` and `template` stand in docs/images.
+"""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
@@ -12,6 +17,7 @@ from events.models import Event, EventType, Source, Subscription
 from examples.ops.models import Order
 from notifications.models import Channel, Delivery, Recipient, Template
 from tests.browser.conftest import Admin
+from tests.browser.test_accessibility import violations
 from tests.workflows.runs import drain, start
 from workflows.models import Run, Workflow
 from workflows.publishing import publish
@@ -200,6 +206,10 @@ def test_a_test_run_shows_what_would_be_done_and_said_and_does_nothing(admin: Ad
     expect(results).to_contain_text("Output, as you said")
     for width in (1280, 390):
         admin.picture(f"all-test-run-{width}", width=width)
+    page.locator("#id_definition + .CodeMirror").scroll_into_view_if_needed()
+    admin.picture("workflow-editor", whole=False)
+    results.locator(".fact-row").first.scroll_into_view_if_needed()
+    admin.picture("test-run", whole=False)
     assert not Run.objects.exists()
     assert not Order.objects.exists()
     assert not Delivery.objects.exists()
@@ -257,12 +267,14 @@ def test_versions_are_compared_and_an_old_one_is_published_again(admin: Admin, s
 
 
 def test_a_template_is_seen_while_it_is_written_in_every_language(admin: Admin, shop: Workflow) -> None:
+    User.objects.update(email="me@example.com")
     page = admin.page
     admin.open("notifications/template/order-paid/change/")
     preview = page.locator("#preview")
     expect(preview).to_contain_text("Order A-1 paid")
     expect(page.frame_locator(".message-html").get_by_role("heading")).to_have_text("Order A-1")
     assert page.locator(".message-html").get_attribute("sandbox") == ""
+    admin.picture("template")
     page.check("#language-de")
     expect(preview).to_contain_text("Bestellung A-1 bezahlt")
     expect(preview).to_contain_text("Ada paid 120.5.")
@@ -315,3 +327,49 @@ def test_a_test_of_a_template_is_a_delivery_like_any_other(admin: Admin, shop: W
     page.click("button:text-is('Send')")
     expect(page.locator("#sent")).to_contain_text("It is on its way")
     assert Delivery.objects.filter(channel__name="chat").exists()
+
+
+def test_workflows_and_templates_are_written_without_javascript_too(admin: Admin, shop: Workflow) -> None:
+    browser = admin.page.context.browser
+    assert browser is not None
+    context = browser.new_context(java_script_enabled=False, storage_state=admin.page.context.storage_state())
+    page = context.new_page()
+    page.goto(f"{admin.url}/admin/workflows/workflow/order-paid/change/")
+    expect(page.locator("#workflow-graph [data-step]")).to_have_count(4)
+    expect(page.locator("#test-run")).to_be_hidden()
+    page.fill("#id_definition", ORDER_PAID.replace("record.put", "record.putt"))
+    page.click("[name=_save]")
+    expect(page.get_by_text('line 15: steps[2].action: unknown action "record.putt"').first).to_be_visible()
+    page.fill("#id_definition", ORDER_PAID.replace("1000.0", "5000.0"))
+    page.click("[name=_save]")
+    expect(page.get_by_text("Published as version 2.")).to_be_visible()
+    page.goto(f"{admin.url}/admin/notifications/template/order-paid/change/")
+    expect(page.locator("#template-preview")).to_be_hidden()
+    expect(page.locator("#id_subject")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_appears_while_somebody_works_can_be_read_by_everybody(admin: Admin, shop: Workflow, theme: Any) -> None:
+    page = admin.page
+    page.emulate_media(color_scheme=theme)
+    version, _ = publish(ORDER_PAID.replace("amount > 1000.0", "amount > 5000.0"))
+    admin.open("workflows/workflow/order-paid/change/")
+    page.click("button:text('Test run')")
+    expect(page.locator("#test-results")).to_contain_text("It would have succeeded")
+    for name in ("Input", "Output, made up", "HTML source"):
+        page.locator("#test-results").get_by_text(name).first.click()
+    admin.write("definition", "name: order-paid\nsteps: []\n")
+    expect(page.locator(".editor-problem")).to_be_visible()
+    found = list(violations(admin, "a test run", {}))
+    page.once("dialog", lambda dialog: dialog.accept())
+    admin.open(f"workflows/workflowversion/{version.pk}/change/")
+    expect(page.locator("[data-line=added]")).to_be_visible()
+    found += violations(admin, "a version", {})
+    admin.open("notifications/template/order-paid/change/")
+    admin.write("text", "{{ event.data.nick }}{{ event.data.title | default: '-' }}")
+    expect(page.locator("#preview")).to_contain_text("event.data.title")
+    found += violations(admin, "a template", {})
+    page.once("dialog", lambda dialog: dialog.accept())
+    admin.open("")
+    assert not found, "\n".join(found)
