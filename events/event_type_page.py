@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from events import cloudevents, ingest, stored
 from events.compatibility import REFUSED, Toll, Trial, breaks, toll
 from events.ingest import Stored
-from events.models import OWN_SOURCE, Event, EventType, Source
+from events.models import OWN_SOURCE, EventType, Source
 from events.review import Review
 from events.review_panel import chosen_days, progress
 from events.schemas import SchemaError, Validator
@@ -138,8 +138,12 @@ def _sample_data(kind: EventType) -> Json:
     """The type's example, else the data of its newest event."""
     if kind.example is not None:
         return kind.example
-    newest = Event.objects.filter(type=kind.name).order_by("-uid").values_list("data", flat=True).first()
-    return {} if newest is None else newest
+    try:
+        with stored.reading():
+            newest = stored.page([kind.name], most=1)
+    except stored.Busy:
+        return {}
+    return newest[0].data if newest else {}
 
 
 class EventTypePanels:

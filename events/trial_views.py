@@ -41,7 +41,6 @@ Json = Any
 
 SECONDS: Final = 5.0  # that a dry run takes at most; it says where to go on
 DAYS: Final = 7
-EVERYTHING: Final = UUID(int=2**128 - 1)  # no uid is greater
 MOST_COPIES: Final = 5_000_000  # about a second
 
 
@@ -99,7 +98,7 @@ def _told(run: DryRun, since: UUID, period: Period) -> tuple[list[dict[str, Json
     """The newest of the period's events with their verdicts, and behind which of them there may be more."""
     ends_at = time.monotonic() + SECONDS
     told: list[dict[str, Json]] = []
-    at = period.before or EVERYTHING
+    at = period.before or stored.EVERYTHING
     while len(told) < period.limit and time.monotonic() < ends_at:
         most = min(PAGE, period.limit - len(told))
         with stored.reading():

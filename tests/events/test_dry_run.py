@@ -12,7 +12,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from events import dry_run, ingest, routing
+from events import dry_run, ingest, routing, stored
 from events.cloudevents import Incoming
 from events.dry_run import DEAF, NEWLY, NO_LONGER, Draft, DryRun
 from events.models import Event, EventType, Source, Subscription
@@ -252,6 +252,21 @@ def test_a_dry_run_cannot_write_and_leaves_the_transaction_around_it_alone() -> 
     assert (review.seen, subscription.description) == (2, "written")
     assert not Run.objects.exists()
     assert set(Event.objects.values_list("routed_at", flat=True)) == {None}
+
+
+def test_a_type_that_fell_silent_is_found_by_its_index() -> None:
+    """PostgreSQL would rather walk over everything newer, expecting to meet it soon."""
+    store(3000, type_="old", ago=timedelta(days=2))
+    store(3000, type_="new")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE events_event")
+        with stored.reading():
+            limits = {"types": ["old", "none"], "since": stored.NOTHING, "before": stored.EVERYTHING, "most": 100}
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {stored._PAGE}", limits)
+            plan = str(cursor.fetchone())
+    assert "event_by_type" in plan
+    assert "Rows Removed by Filter" not in plan
+    assert "events_event_pkey" not in plan
 
 
 # --- impact -----------------------------------------------------------------------------------------------------------
