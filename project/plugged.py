@@ -76,8 +76,10 @@ class Plugged(Configuration):
             "title": f"Add {self.opts.verbose_name}",
             "opts": self.opts,
             "question": self.question,
-            "field": self.kind_field,
-            "kinds": [(name, (kind.__doc__ or "").strip().partition("\n")[0]) for name, kind in self.registry.items()],
+            "kinds": [
+                (name, (kind.__doc__ or "").strip().partition("\n")[0], self._link(request, name))
+                for name, kind in self.registry.items()
+            ],
         }
         return TemplateResponse(request, "admin/choose_kind.html", context)
 
@@ -91,6 +93,12 @@ class Plugged(Configuration):
         made = {**fields, "plugin": plugin, "kind": kind, "kind_field": self.kind_field}
         kwargs["form"] = type(self.plugged_form.__name__, (self.plugged_form,), made)
         return super().get_form(request, obj, change, **kwargs)
+
+    def _link(self, request: HttpRequest, kind: str) -> str:
+        """The form of this kind, with what else the address says."""
+        query = request.GET.copy()
+        query[self.kind_field] = kind
+        return f"?{query.urlencode()}"
 
     def kind_of(self, request: HttpRequest, obj: Any) -> str:
         """The name of the row's class, which an address may say as long as there is no row."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import importlib.util
 import re
 import sys
@@ -10,7 +12,10 @@ from pathlib import Path
 
 import pytest
 from django.db import transaction
+from django.test import Client
 
+from events.models import Event, Source
+from events.sources import adapters
 from notifications.channels import channel_types
 from notifications.models import Channel, Delivery, Template
 from notifications.sender import Sender
@@ -43,12 +48,12 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         sys.modules[name] = module
         spec.loader.exec_module(module)
         loaded.append(name)
-    assert loaded == ["notifications.channels.ntfy", "billing.actions", "couriers.actions"]
+    assert loaded == ["notifications.channels.ntfy", "events.sources.shopify", "billing.actions", "couriers.actions"]
     yield
     for name in loaded:
         del sys.modules[name]
     # Other tests hold every registered member to its family's duties, and these are only visitors.
-    del channel_types._classes["ntfy"]
+    del channel_types._classes["ntfy"], adapters._classes["shopify"]
     del actions._classes["wallet.credit"], actions._classes["courier.order"]
 
 
@@ -78,6 +83,29 @@ def test_the_channel_sends(http_sink: HttpSink) -> None:
     assert request.headers["x-title"] == "hello"
     assert request.headers["authorization"] == "Bearer secret"
     assert Delivery.objects.get().state == "delivered"
+
+
+def test_the_source_takes_what_shopify_signs(client: Client) -> None:
+    source = Source(name="shop", adapter="shopify", secret="hush", previous_secret="of before")
+    source.full_clean()
+    source.save()
+    source.bring_types()
+
+    def call(secret: str, topic: str) -> tuple[int, str]:
+        body = b'{"id": 820982911946154508, "name": "#9999"}'
+        headers = {
+            "X-Shopify-Hmac-Sha256": base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode(),
+            "X-Shopify-Topic": topic,
+            "X-Shopify-Event-Id": f"98880550-7158-44d4-b7cd-{topic}",
+        }
+        answer = client.post("/hooks/shop", body, content_type="application/json", headers=headers)
+        return answer.status_code, answer.json().get("type", "")
+
+    assert call("hush", "orders/create") == (202, "shopify.orders.create")
+    assert call("of before", "orders/create") == (200, "shopify.orders.create")
+    assert call("hush", "app/uninstalled") == (202, "shopify.app.uninstalled")
+    assert call("wrong", "orders/paid")[0] == 401
+    assert {event.subject for event in Event.objects.all()} == {"#9999"}
 
 
 def test_the_action_takes_effect_and_says_what_is_wrong() -> None:

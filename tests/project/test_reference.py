@@ -7,6 +7,8 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.test import Client
 
+from events.sources import adapters
+from events.sources.mapped import Mapped
 from notifications.channels import channel_types
 from project import ledger
 from project.apply import Outcome, apply, read_files
@@ -37,13 +39,22 @@ def test_every_field_of_a_kind_is_described(name: str) -> None:
         for field in re.findall(r"`(\w+)`", row)
     }
     assert fields - described == set()
-    assert described - fields - set(channel_types.names()) <= {"enabled"}
+    assert described - fields - {*channel_types.names(), *adapters.names()} <= {"enabled"}
 
 
 def test_every_setting_of_a_channel_type_is_described() -> None:
     for name, channel_type in channel_types.items():
         [row] = re.findall(rf"^\| `{name}` \|.*$", section("Channel"), re.MULTILINE)
         assert [setting for setting in channel_type.model_fields if f"`{setting}`" not in row] == []
+
+
+def test_every_setting_of_an_adapter_is_described() -> None:
+    shared = set(Mapped.model_fields)
+    for name, adapter in adapters.items():
+        [row] = re.findall(rf"^\| `{name}` \|.*$", section("Source"), re.MULTILINE)
+        own = [setting for setting in adapter.model_fields if not (issubclass(adapter, Mapped) and setting in shared)]
+        assert [setting for setting in own if f"`{setting}`" not in row] == []
+    assert all(f"`{setting}`" in section("Source") for setting in shared)
 
 
 @pytest.mark.django_db
