@@ -223,7 +223,7 @@ class Replay(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    subscription: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+    subscription: Annotated[str, Field(max_length=100, description="Empty: all.")] = ""
 
 
 class ReplayView(APIView):
@@ -247,7 +247,7 @@ class ReplayView(APIView):
     )
     def post(self, request: Request, uid: UUID) -> Response:
         event, key = event_or_404(uid), _idempotency_key(request._request)
-        wanted = fields_of(request, Replay).subscription or ""
+        wanted = fields_of(request, Replay).subscription
         caller = f"the API ({cast(Caller, request.auth).source})"
         try:
             asked, new = replay.ask(event, by=caller, subscription=wanted, key=key)
