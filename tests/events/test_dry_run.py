@@ -261,7 +261,12 @@ def test_a_type_that_fell_silent_is_found_by_its_index() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE events_event")
         with stored.reading():
-            limits = {"types": ["old", "none"], "since": stored.NOTHING, "before": stored.EVERYTHING, "most": 100}
+            limits: dict[str, Any] = {
+                "types": ["old", "none"],
+                "since": stored.NOTHING,
+                "before": stored.EVERYTHING,
+                "most": 100,
+            }
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {stored._PAGE}", limits)
             plan = str(cursor.fetchone())
     assert "event_by_type" in plan
