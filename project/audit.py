@@ -3,7 +3,8 @@
 What the admin lets people edit is configuration (`project.admin.Configuration`), and so are its parts on the same page
 (versions of schemas and workflows), people, groups and second factors. Of these django-auditlog keeps every change that
 goes through `save`, `delete` or a relation: in the admin, by `manage.py apply`, anywhere. Facts are not watched at all,
-and `QuerySet.update` and SQL are not seen: code that changes configuration saves rows.
+and `QuerySet.update`, `bulk_create` and SQL are not seen: code that changes configuration saves rows. The event types
+that a source's adapter brings are no change by anybody.
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ MODELS = {
 ACTIONS = {
     "events_source_issue_key": EDITOR,
     "events_apikey_revoke": EDITOR,
+    "events_event_replay": OPERATOR,
     "events_eventtype_send": OPERATOR,
     "events_schedule_fire": OPERATOR,
     "workflows_workflowversion_publish_again": EDITOR,
@@ -385,6 +386,10 @@ API = {
     ("events", "POST"): SENDER,
     ("event", "GET"): VIEWER,
     ("trace", "GET"): VIEWER,
+    ("original", "GET"): VIEWER,
+    ("replay", "POST"): OPERATOR,
+    ("dry_run_subscription", "POST"): VIEWER,  # nothing is run
+    ("check_expression", "POST"): VIEWER,
     ("runs", "GET"): VIEWER,
     ("run", "GET"): VIEWER,
     ("cancel_run", "POST"): OPERATOR,
@@ -413,6 +418,9 @@ def address(name: str, rows: Rows) -> str:
     arguments: dict[str, list[Any]] = {
         "event": [event.pk],
         "trace": [event.pk],
+        "original": [event.pk],
+        "replay": [event.pk],
+        "dry_run_subscription": ["paid-orders"],
         "start_run": ["order-paid"],
         "records": ["orders"],
         "record": ["orders", "A-1"],
