@@ -393,6 +393,8 @@ API = {
     ("start_run", "POST"): OPERATOR,
     ("records", "GET"): VIEWER,
     ("record", "GET"): VIEWER,
+    ("dry_run_subscription", "POST"): VIEWER,
+    ("check_expression", "POST"): VIEWER,
     ("complete_step", "POST"): ANYBODY,  # the token is the permission
 }
 
@@ -414,6 +416,7 @@ def address(name: str, rows: Rows) -> str:
         "event": [event.pk],
         "trace": [event.pk],
         "start_run": ["order-paid"],
+        "dry_run_subscription": ["paid-orders"],
         "records": ["orders"],
         "record": ["orders", "A-1"],
         "complete_step": [token_of(run.pk, "decide")],
