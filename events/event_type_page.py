@@ -210,7 +210,7 @@ def _asked(request: HttpRequest) -> tuple[EventType | None, Json, str]:
     """The event type of the page, the schema in its form, and what is wrong with that."""
     given = request.POST.get("type", "")
     kind = EventType.objects.filter(pk=int(given)).first() if given.isdecimal() and len(given) < 18 else None
-    if "schema" not in request.POST and kind is not None:  # whoever may only look sends none
+    if kind is not None and not request.user.has_perm("events.change_eventtype"):  # whoever may only look asks no more
         latest = kind.schemas.first()
         return kind, latest.schema if latest else None, ""
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.conf import settings
 from django.contrib.admin import site
 from django.http import HttpRequest, HttpResponse
@@ -13,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from events.dashboard import board
 from events.welcome import HIDDEN, start
 
-A_YEAR = 365 * 24 * 3600  # seconds
+A_YEAR: Final = 365 * 24 * 3600  # seconds
 
 
 @require_safe

@@ -7,11 +7,11 @@ it is given up.
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -67,13 +67,13 @@ class Review:
 
     def step(self, types: Sequence[str], labels: Labels, seconds: float = STEP) -> None:
         """Go on for about so long, or to the end. Raises Busy, and may then be tried again."""
-        ends_at = time.monotonic() + seconds
+        ends_at = monotonic() + seconds
         with stored.reading():
             while not self.over:
                 events = stored.page(types, since=self.since, before=self.at, most=PAGE)
                 for event in events:
                     self._count(event, labels(event))
-                    if time.monotonic() > ends_at:
+                    if monotonic() > ends_at:
                         return
                 if len(events) < PAGE:
                     self.at = self.since
@@ -114,7 +114,7 @@ class Survey:
 
 def survey(types: Sequence[str], labels: Labels, days: int, seconds: float = QUICK) -> Survey:
     """Count the events of the last days in about so long: all of them, or as many as a sample says. Raises Busy."""
-    ends_at = time.monotonic() + seconds
+    ends_at = monotonic() + seconds
     newest = Review.of_days(days)
     newest.step(types, labels, seconds / 2)
     if newest.over:
@@ -138,9 +138,9 @@ def _sample(newest: Review, types: Sequence[str], labels: Labels, ends_at: float
     for cell in random.sample(range(number), min(number, MOST_CELLS)):
         sample.since, sample.at = (_after(newest.since, rest * edge // number) for edge in (cell, cell + 1))
         began_at = sample.at
-        sample.step(types, labels, max(ends_at - time.monotonic(), 0))
+        sample.step(types, labels, max(ends_at - monotonic(), 0))
         looked_at += _span(sample.at, began_at)
-        if time.monotonic() > ends_at:
+        if monotonic() > ends_at:
             break
     return sample, max(looked_at, 1) / rest
 

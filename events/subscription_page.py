@@ -90,11 +90,16 @@ class Asked:
 
 
 def asked(request: HttpRequest) -> Asked:
-    """The draft in the form that was sent along, which whoever may only look has not, and the subscription itself."""
+    """The draft in the form that was sent along, and the subscription itself.
+
+    Whoever may only look asks about what is saved: by filters of their own they could find out, letter by letter, what
+    events hold that they are not shown (links that decide).
+    """
     given = request.POST.get("subscription", "")
     row = Subscription.objects.filter(pk=int(given)).first() if given.isdecimal() and len(given) < 18 else None
     saved = Draft.stored(row) if row else None
-    if "types" not in request.POST:
+    user = request.user
+    if not (user.has_perm("events.change_subscription") or user.has_perm("events.add_subscription")):
         return Asked(saved, saved, {})
     form = DraftForm(request.POST)
     if not form.is_valid():

@@ -142,6 +142,7 @@ class TestSchema:
             assert client.post(url, {"type": kind.pk, "days": "1"}).status_code == 403
         viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
         assert "Accepted 5" in words(client.post(REVIEW, {"type": kind.pk, "days": "1"}))
+        assert "Accepted 5" in words(client.post(REVIEW, form(kind, NO_AMOUNT, days="1")))
         assert 'id="check"' not in client.get(page(kind)).content.decode()
 
 

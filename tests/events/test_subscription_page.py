@@ -178,6 +178,10 @@ class TestDryRun:
         # Whoever may only look tries the subscription as it is.
         told: Any = client.post(DRY_RUN, {"subscription": saved.pk, "days": "1"})
         assert told.context["review"].counts["matched"] == 12
+        # By a filter of their own they could read, letter by letter, what they are not shown.
+        asked: Any = client.post(DRY_RUN, form(saved, filter="event.data.n < 40", days="1"))
+        assert asked.context["review"].counts == {"matched": 12, "filtered": 38}
+        assert "event.data.n &lt; 12 is false" in words(client.post(CHECK, form(saved, filter="event.data.n < 40")))
 
     def test_whose_session_has_ended_is_led_to_the_login_by_the_page(self, client: Client) -> None:
         page = {"HX-Request": "true", "HX-Current-URL": "http://testserver/admin/events/subscription/1/change/"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from django.utils import timezone
 
 from events.models import ApiKey, Event, EventType, Source, Subscription
 from events.welcome import HIDDEN
-from notifications.models import Channel, Template
+from notifications.models import Channel, Delivery, Template
+from project.apply import apply, read_files
 from project.models import Tally
+from project.stage import stages
 from tests.project.test_admin import fill
 from workflows.models import Workflow
 from workflows.publishing import publish
@@ -119,6 +122,20 @@ def test_a_key_that_is_revoked_expired_or_of_a_disabled_source_is_none(admin_cli
     Source.objects.update(enabled=False)
     assert not tasks(admin_client)["Issue its API key"].done
     row.delete()
+
+
+def test_with_the_examples_only_the_event_is_missing_and_it_leads_to_a_message(admin_client: Client) -> None:
+    apply(read_files([Path("examples")]))
+    _, key = ApiKey.issue(Source.objects.get(name="local"), "make run", ["events:write"])
+    assert done(admin_client) == [True, True, True, False]
+    event = json.loads(shlex.split(admin_client.get(START).context["welcome"].event)[0])
+    sent = admin_client.post(
+        "/api/v1/events", event, content_type="application/json", headers={"Authorization": f"Bearer {key}"}
+    )
+    assert sent.status_code == 202
+    for stage in ("events.route", "workflows.advance"):
+        stages[stage].drain_for(5)
+    assert Delivery.objects.filter(state="pending").exists()
 
 
 class TestOnTheOverview:
