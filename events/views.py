@@ -223,7 +223,7 @@ class Replay(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    subscription: Annotated[str, Field(max_length=100, description="Empty: all.")] = ""
+    subscription: Annotated[str, Field(min_length=1, max_length=100, description="Left out: all.")] = ""
 
 
 class ReplayView(APIView):

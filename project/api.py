@@ -99,11 +99,12 @@ class JSONRenderer(renderers.JSONRenderer):
             return b""
         written = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
         # Who may only read must not find a link that decides on an approval in what was sent.
-        return written if renderer_context is None or _may_act(renderer_context["request"]) else hide(written)
+        return written if renderer_context is None or _may_see(renderer_context) else hide(written)
 
 
-def _may_act(request: Request) -> bool:
-    return Scope.RUNS_WRITE in getattr(request.auth, "scopes", ())
+def _may_see(context: Mapping[str, Any]) -> bool:
+    # A problem has no such link; and who asked may be what could not be found out, as when PostgreSQL is away.
+    return context["response"].exception or Scope.RUNS_WRITE in getattr(context["request"].auth, "scopes", ())
 
 
 class ProblemRenderer(JSONRenderer):

@@ -146,7 +146,7 @@ def test_by_hand_from_nothing_to_the_trace_of_an_event(admin: Admin, http_sink: 
     admin.picture("all-trace")
 
     delivery = Delivery.objects.get(origin__in=StepRun.objects.filter(run__input__id="payment-1").values("uid"))
-    page.click(f"a[href*='{delivery.pk}'] >> nth=0")
+    page.click(f"a[href*='/delivery/{delivery.pk}'] >> nth=0")
     expect(page.locator("#content")).to_contain_text("Order A-1 paid")
     page.click("text=the run with this step")
     expect(page.locator("#content")).to_contain_text("database.upsert")
@@ -211,6 +211,7 @@ def test_a_channel_is_disabled_in_a_dialog(admin: Admin) -> None:
     channel.settings = {"url": "https://example.com/hooks/abcd1234"}
     channel.save()
     page = admin.page
+    page.set_viewport_size({"width": 1280, "height": 900})  # a menu keeps the place that it was opened at
     admin.open("notifications/channel/chat/change/")
     page.click("li:has-text('More') > a")
     page.click("nav a:has-text('Disable')")
