@@ -84,7 +84,7 @@ class Command(BaseCommand):
 
     def warn_of_unset(self, found: Sequence[Written]) -> None:
         for written in found:
-            for name in references([written.data.get("secret"), written.data.get("settings")]):
+            for name in references([written.data.get(field) for field in ("secret", "previous_secret", "settings")]):
                 if name not in settings.ENVIRONMENT:
                     place = f"{written.file}:{written.line(('settings',))}"
                     self.stderr.write(f"{place}: ${{{name}}} is not set here; it has to be where it is used.")
