@@ -33,7 +33,8 @@ FORBIDDEN: Final = Field("forbidden")
 def field(schema: Json, path: Sequence[str]) -> Field:
     """What the schema says of the field at `path`, whose parts are names of properties.
 
-    What cannot be told without data counts in favour of the field: a reference out of the schema, or `not`.
+    What cannot be told without data counts in favour of the field: a reference out of the schema, `not`,
+    `unevaluatedProperties`.
 
     >>> field({"properties": {"amount": {"type": "number"}}}, ["amount"])
     Field(standing='declared', types=frozenset({'number'}))
@@ -73,10 +74,7 @@ class _Reader:
             return _both([*found, Field("declared", types)])
         if types and "object" not in types:
             return FORBIDDEN
-        together = _both([*found, self._property(schema, path)])
-        if together.standing == "open" and schema.get("unevaluatedProperties") is False:
-            return FORBIDDEN
-        return together
+        return _both([*found, self._property(schema, path)])
 
     def _property(self, schema: dict[str, Json], path: tuple[str, ...]) -> Field:
         """What the schema's own words about properties say."""

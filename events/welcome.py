@@ -183,13 +183,16 @@ def _a_valid_key() -> bool:
 
 
 def _type_to_send() -> EventType | None:
-    """A type that somebody hears of, with an example if there is one; else any."""
-    heard = {
-        name for types in Subscription.objects.filter(enabled=True).values_list("types", flat=True) for name in types
-    }
+    """A type that leads to a notification, with an example if there is one; else one that is heard of; else any."""
     kinds = EventType.objects.filter(retired=False).order_by("-pk")
-    known = kinds.filter(name__in=heard)
-    return known.filter(example__isnull=False).first() or known.first() or kinds.first()
+    heard = Subscription.objects.filter(enabled=True)
+    telling = heard.filter(workflow__versions__definition__steps__contains=[{"action": "notify"}])
+    for subscriptions in (telling, heard):
+        names = {name for types in subscriptions.values_list("types", flat=True) for name in types}
+        known = kinds.filter(name__in=names)
+        if found := known.filter(example__isnull=False).first() or known.first():
+            return found
+    return kinds.first()
 
 
 def _event(kind: EventType | None) -> dict[str, Any]:
