@@ -3,9 +3,9 @@ FROM python:3.11-slim AS build
 ARG UV_VERSION=0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 RUN pip install --no-cache-dir "uv==${UV_VERSION}" && uv venv /opt/venv
-# `--build-arg EXTRAS=requirements-sql.txt` for WORKFLOW_DATABASES.
+# `--build-arg EXTRAS="requirements-sql.txt requirements-brokers.txt"` for WORKFLOW_DATABASES and for message brokers.
 ARG EXTRAS=
-COPY requirements.txt requirements-sql.txt .
+COPY requirements.txt requirements-sql.txt requirements-brokers.txt .
 RUN uv pip sync --no-cache --python /opt/venv/bin/python requirements.txt ${EXTRAS}
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /app

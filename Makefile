@@ -59,9 +59,10 @@ LOCK := uv pip compile --quiet --universal --no-header --python-version 3.11
 lock: $(READY)
 	@$(BIN)/$(LOCK) requirements.in --output-file requirements.txt
 	@$(BIN)/$(LOCK) requirements-sql.in --output-file requirements-sql.txt
+	@$(BIN)/$(LOCK) requirements-brokers.in --output-file requirements-brokers.txt
 	@$(BIN)/$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
-LOCKS := requirements.txt requirements-sql.txt requirements-dev.txt
+LOCKS := requirements.txt requirements-sql.txt requirements-brokers.txt requirements-dev.txt
 $(READY): $(LOCKS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$$(sed -n 's/^uv==//p' requirements-dev.txt)"

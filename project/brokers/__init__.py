@@ -1,0 +1,1 @@
+"""How each message broker is reached: the settings that a source and a channel on it have in common."""

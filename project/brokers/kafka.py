@@ -1,0 +1,50 @@
+"""Kafka, and what speaks its protocol (Redpanda, MSK, Event Hubs), through aiokafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from project.brokers.connection import Tls
+
+
+class KafkaConnection(Tls):
+    """A cluster, and who we are there."""
+
+    library: ClassVar[str] = "aiokafka"
+
+    servers: str = Field(
+        title="Servers", description="host:port of one or more brokers, with commas between: kafka-1:9092,kafka-2:9092."
+    )
+    mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "", title="SASL mechanism", description="How the user is told. Empty: without a user."
+    )
+    username: str = Field("", title="User")
+    password: SecretStr | None = Field(None, title="Password")
+
+    def check(self) -> Iterable[tuple[str, str]]:
+        yield from super().check()
+        for server in self.servers.split(","):
+            host, colon, port = server.strip().rpartition(":")
+            if not (host and colon and port.isdecimal()):
+                yield "servers", f'"{server}" must be host:port, like kafka-1:9092'
+        if bool(self.mechanism) != bool(self.username and self.password):
+            yield "mechanism", "a mechanism, a user and a password come together or not at all"
+
+    def options(self) -> dict[str, Any]:
+        """What aiokafka's consumers and producers take to connect."""
+        protocol = ("SASL_" if self.mechanism else "") + ("SSL" if self.tls else "PLAINTEXT")
+        options: dict[str, Any] = {
+            "bootstrap_servers": [server.strip() for server in self.servers.split(",")],
+            "security_protocol": protocol,
+            "ssl_context": self.context(),
+        }
+        if self.mechanism and self.password:
+            options |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password.get_secret_value(),
+            }
+        return options
