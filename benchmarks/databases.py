@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -83,23 +83,25 @@ FOLLOWS = {
 }
 
 
-def repeat(url: str, event_ids: list[str], count: int, say: Callable[[str], None]) -> None:
-    """Make the database what it would be if these events, done with, had come in turn until there were `count` more.
+def repeat(url: str, counts: Mapping[str, int], say: Callable[[str], None]) -> None:
+    """Make the database what it would be if these events, done with, had come so many times more each.
 
     Their rows are copied with everything that followed, under new uids and ids, spread over the 30 days before. So a
     column that is added is filled as the real row fills it. The statistics are fresh afterwards, and nothing is left
     for autovacuum to do.
     """
+    written, count = 0, sum(counts.values())
     with psycopg.connect(url) as connection:
         # The rows are right, because they are copies; triggers and foreign keys would be asked for each of them.
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET synchronous_commit = off")
-        share = count // len(event_ids)
-        for turn, event_id in enumerate(event_ids):
+        for turn, (event_id, share) in enumerate(counts.items()):
             for start in range(0, share, CHUNK):
-                _copy(connection, event_id, turn, start, min(start + CHUNK, share), share)
+                end = min(start + CHUNK, share)
+                _copy(connection, event_id, turn, start, end, share)
                 connection.commit()
-                say(f"  {turn * share + min(start + CHUNK, share):,} of {count:,} events written")
+                written += end - start
+                say(f"  {written:,} of {count:,} events written")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE)")
         connection.execute("CHECKPOINT")

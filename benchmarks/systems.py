@@ -59,9 +59,9 @@ class System:
             stop(child, patience=3)
         self.children.clear()
 
-    def manage(self, *words: str) -> str:
-        """What the management command prints."""
-        return execute([sys.executable, "manage.py", *words], self.environment)
+    def manage(self, *words: str, **more: str) -> str:
+        """What the management command prints, with `more` in its environment."""
+        return execute([sys.executable, "manage.py", *words], {**self.environment, **more})
 
     def ready(self) -> bool:
         if not self.ready_path:

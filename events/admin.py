@@ -22,7 +22,6 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -38,14 +37,16 @@ from events.models import SECRETS, ApiKey, Event, EventSchema, EventType, Replay
 from events.review_panel import PERIODS
 from events.routing import Verdict
 from events.scheduling import fire_now
+from events.searching import EVENTS
 from events.sources import adapters
 from events.stored import Busy
 from events.subscription_page import SubscriptionForm, SubscriptionPanels
 from events.trace import awaited, lines, trace
 from events.welcome import start
-from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
+from project.admin import Configuration, confirm, done, goes_to, only
 from project.api import Problem
 from project.editor import CodeField
+from project.fact_lists import PeriodFilter, RangeFilter, SearchedFacts, TermFilter
 from project.flower import tasks_of
 from project.live import live
 from project.panels import PanelMedia
@@ -520,43 +521,28 @@ class ScheduleAdmin(Configuration):
         return done(request, page)
 
 
-class TypeFilter(DropdownFilter):
+class TypeFilter(TermFilter):
     title = "type"
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in EventType.objects.values_list("name", flat=True)]
 
-    def queryset(self, request: HttpRequest, events: QuerySet[Event]) -> QuerySet[Event]:
-        return events.filter(type=self.value()) if self.value() else events
 
-
-class SourceFilter(DropdownFilter):
+class SourceFilter(TermFilter):
     title = "source"
     parameter_name = "source"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(f"/{name}", f"/{name}") for name in Source.objects.values_list("name", flat=True)]
 
-    def queryset(self, request: HttpRequest, events: QuerySet[Event]) -> QuerySet[Event]:
-        uri = self.value()
-        return events.filter(Q(source=uri) | Q(source__startswith=f"{uri}/")) if uri else events
 
-
-class RoutedFilter(DropdownFilter):
+class RoutedFilter(TermFilter):
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("waiting", "waiting to be routed"), ("routed", "routed")]
-
-    def queryset(self, request: HttpRequest, events: QuerySet[Event]) -> QuerySet[Event]:
-        match self.value():
-            case "waiting":
-                return events.filter(due_at__isnull=False)
-            case "routed":
-                return events.filter(due_at__isnull=True)
-        return events
 
 
 class ReplayForm(forms.Form):
@@ -567,12 +553,11 @@ class ReplayForm(forms.Form):
 
 
 @admin.register(Event)
-class EventAdmin(Facts):
+class EventAdmin(SearchedFacts):
+    search = EVENTS
     list_display = ("shown_type", "subject", "source", "received_at", "matched", "state")
-    list_filter = (TypeFilter, SourceFilter, WhenFilter, RoutedFilter)
-    exact_search = ("event_id", "subject")
-    prefix_search = ("type",)
-    search_help_text = "A uid, an id, a subject, or how a type begins"
+    list_filter = (TypeFilter, SourceFilter, RoutedFilter, PeriodFilter, ("received_at", RangeFilter))
+    search_help_text = "uid, id, subject, type:order.*, words"
     fields = ("type",)
     actions_detail = ("replay",)
     empty_message = "No events. Send one: POST /api/v1/events with an API key of a source."

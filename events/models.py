@@ -386,11 +386,13 @@ class Event(Due):
     class Meta:
         ordering = ["-uid"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["source", "event_id"], name="an_event_counts_once"),
+            # Also the index for "the events with this id", whoever sent them.
+            models.UniqueConstraint(fields=["event_id", "source"], name="an_event_counts_once"),
         ]
         indexes: ClassVar = [
             due_index("event_due"),
             models.Index(fields=["type", "-uid"], name="event_by_type"),  # lists filtered by type, newest first
+            models.Index(fields=["source", "-uid"], name="event_by_source"),  # lists filtered by source, newest first
             # lists filtered by subject, newest first
             models.Index(fields=["subject", "-uid"], name="event_by_subject", condition=~models.Q(subject="")),
         ]

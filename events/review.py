@@ -26,7 +26,7 @@ Labels: TypeAlias = Callable[[Event], Iterable[str]]
 """Says under which names an event counts."""
 
 PAGE: Final = 100  # events that are in memory at once; one may have 256 KiB
-STEP: Final = 0.5  # seconds of a step; a web process has others to serve
+STEP: Final = 0.2  # seconds of a step; a web process has others to serve
 SHOWN: Final = 5  # events that are kept to be shown, of each name
 QUICK: Final = 1.0  # seconds that a survey may take
 EVENTS_A_CELL: Final = 20

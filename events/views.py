@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, TextField, Value
-from django.db.models.functions import Cast
-from django.db.models.lookups import IContains
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -24,15 +24,18 @@ from events.authentication import key_in
 from events.catalogue import Key
 from events.cloudevents import BATCH, PLAIN, STRUCTURED, read
 from events.models import Event, Original
+from events.searching import EVENTS
 from events.sources.base import Call
 from events.trace import tell_replay, trace
 from project import metrics
-from project.api import BadRequest, Conflict, CursorPagination, Fault, JSONRenderer, Unprocessable
+from project.api import BadRequest, Conflict, Fault, JSONRenderer, SearchPagination, Unprocessable
 from project.authorization import Caller, HasScope
 from project.body import body_of, fields_of
+from project.identifiers import EPOCH, first_uid_at
 from project.openapi import PAGES, WithBody, answers, body
 from project.parameters import check, moment
 from project.scopes import Scope
+from project.searching import Asked
 
 ANY: Final = "*/*"
 
@@ -105,21 +108,28 @@ class EventsView(APIView):
     @extend_schema(
         operation_id="list_events",
         summary="List events, newest first",
+        description="With words, or several filters, a page may be short or empty while `next` is not null: the search "
+        "went as far as its time allowed, and `next` goes on from there.",
         parameters=[
             OpenApiParameter("type", str, description="A type; a trailing * stands for the rest."),
             OpenApiParameter("source", str, description="A source and what is below it: shop or /shop."),
             OpenApiParameter("subject", str),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Received at or after."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Received before."),
-            OpenApiParameter("q", str, description="Words in the id, the subject or the data."),
+            OpenApiParameter(
+                "q",
+                str,
+                description="A search as in the admin: `type:order.* subject:42 refund`. Words are looked for in the "
+                "type, the id, the subject and the data.",
+            ),
             *PAGES,
         ],
         responses={200: serializers.EventPage, **answers(400, 401, 403, 406, 503)},
     )
     def get(self, request: Request) -> Response:
-        pages = CursorPagination()
-        page = pages.paginate_queryset(chosen(request.query_params), request, view=self)
-        return pages.get_paginated_response(serializers.EventSummary(page or [], many=True).data)
+        pages = SearchPagination()
+        page = pages.search(Event.objects.defer("verdicts"), asked(request.query_params), request)
+        return pages.get_paginated_response(serializers.EventSummary(page, many=True).data)
 
 
 class HookView(APIView):
@@ -294,32 +304,18 @@ def _idempotency_key(request: HttpRequest) -> str:
     return key
 
 
-MOST_WORDS: Final = 10  # of `q`: each is looked for in the text of the data
+FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+CLOCKS: Final = timedelta(minutes=5)  # by which a web process's, in the uid, may differ from PostgreSQL's
 
 
-def chosen(parameters: Mapping[str, str]) -> QuerySet[Event]:
-    """The events that a list's parameters ask for. Raises BadRequest for a parameter that means nothing."""
-    events = Event.objects.defer("verdicts")
+def asked(parameters: Mapping[str, str]) -> Asked:
+    """What a list's parameters ask for. Raises BadRequest for a parameter that means nothing, SearchError, and Busy."""
     check(parameters, "type", "source", "subject", "since", "until", "q")
-    if type_name := parameters.get("type"):
-        events = (
-            events.filter(type__startswith=type_name[:-1]) if type_name.endswith("*") else events.filter(type=type_name)
-        )
-    if source := parameters.get("source"):
-        uri = f"/{source.strip('/')}"
-        events = events.filter(Q(source=uri) | Q(source__startswith=f"{uri}/"))
-    if subject := parameters.get("subject"):
-        events = events.filter(subject=subject)
+    given = [(name, parameters[name]) for name in ("type", "source", "subject") if parameters.get(name)]
+    found = EVENTS.read(parameters.get("q", ""), given)
+    span = found.span
     if since := moment(parameters, "since"):
-        events = events.filter(received_at__gte=since)
+        span &= Q(received_at__gte=since, pk__gte=first_uid_at(max(since, EPOCH + CLOCKS) - CLOCKS))
     if until := moment(parameters, "until"):
-        events = events.filter(received_at__lt=until)
-    words = parameters.get("q", "").split()
-    if len(words) > MOST_WORDS:
-        raise BadRequest("q has too many words.", [Fault("q", f"at most {MOST_WORDS} words")])
-    for word in words:
-        in_data = Cast("data", TextField())
-        events = events.filter(
-            Q(IContains(in_data, Value(word))) | Q(event_id__icontains=word) | Q(subject__icontains=word)
-        )
-    return events
+        span &= Q(received_at__lt=until, pk__lt=first_uid_at(min(until, FAR) + CLOCKS))
+    return replace(found, span=span)

@@ -9,12 +9,11 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -23,9 +22,11 @@ from notifications.channel_pages import ChannelPages
 from notifications.channels import channel_types
 from notifications.health import word
 from notifications.models import Channel, Delivery, DeliveryState, Recipient, Template
-from project.admin import Configuration, Facts, WhenFilter, confirm, done, only
+from notifications.searching import DELIVERIES, STATES
+from project.admin import Configuration, confirm, done, only
 from project.doorbell import ring
 from project.editor import CodeField
+from project.fact_lists import PeriodFilter, RangeFilter, SearchedFacts, TermFilter
 from project.plugged import Plugged, PluggedForm
 from project.templatetags.facts import COLOURS
 
@@ -274,13 +275,29 @@ class RecipientAdmin(Configuration):
         return recipient.topics
 
 
+class StateFilter(TermFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in STATES]
+
+
+class ChannelFilter(TermFilter):
+    title = "channel"
+    parameter_name = "channel"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Channel.objects.values_list("name", flat=True)]
+
+
 @admin.register(Delivery)
-class DeliveryAdmin(Facts):
+class DeliveryAdmin(SearchedFacts):
+    search = DELIVERIES
     list_display = ("receiver", "state_badge", "shown_channel", "template", "attempts", "created_at", "reason")
-    list_filter = (("state", ChoicesDropdownFilter), ("channel", RelatedDropdownFilter), WhenFilter)
+    list_filter = (StateFilter, ChannelFilter, PeriodFilter, ("created_at", RangeFilter))
     list_select_related = ("channel",)
-    exact_search = ("to", "template", "dedupe_key")
-    search_help_text = "The uid of a delivery or of its step, an address, or a template"
+    search_help_text = "address, recipient, channel, event, words"
     fields = ("state",)
     actions = ("retry_selected", "cancel_selected")
     actions_detail = ("retry", "cancel")
@@ -289,13 +306,6 @@ class DeliveryAdmin(Facts):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         rows: QuerySet[Delivery] = super().get_queryset(request)
         return rows if self.is_page(request) else rows.defer("message")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        if uid := self.uid_in(search_term):
-            return queryset.filter(Q(pk=uid) | Q(origin=uid)), False
-        return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description="to")
     def receiver(self, row: Delivery) -> str:

@@ -329,6 +329,14 @@ class Delivery(Due):
             models.Index(
                 fields=["channel", "-uid"], name="delivery_by_channel"
             ),  # a channel's deliveries, newest first
+            # what went to an address, newest first
+            models.Index(fields=["to", "-uid"], name="delivery_by_address", condition=~models.Q(to="")),
+            # what went to a recipient, newest first; and what forgets one that is deleted
+            models.Index(
+                fields=["recipient", "-uid"],
+                name="delivery_by_recipient",
+                condition=models.Q(recipient__isnull=False),
+            ),
             # failed deliveries, newest first: the list people look at
             models.Index(fields=["-uid"], name="delivery_failed", condition=models.Q(state="failed")),
             # what failed in a channel since a time, for sending it again

@@ -25,6 +25,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from project import changes
+from project.bounded import count
 from project.editor import Editor, JSONCodeField
 from project.identifiers import first_uid_at
 
@@ -96,6 +97,19 @@ class Configuration(Remembered):
         if found is None and from_field is None and self.opts.get_field("name").unique:
             return super().get_object(request, object_id, "name")
         return found
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What goes along, or stands in the way. Facts that do are counted to a bound: Django would load each one."""
+        kept = []
+        for relation in self.opts.related_objects:
+            model: Any = relation.related_model
+            facts = isinstance(self.admin_site._registry.get(model), Facts)
+            if facts and getattr(relation, "on_delete", None) is models.PROTECT:
+                number = count(model._default_manager.filter(**{f"{relation.field.name}__in": objs}))
+                if number:
+                    name = model._meta.verbose_name if number.n == 1 else model._meta.verbose_name_plural
+                    kept.append(f"{number} {name}")
+        return ([], {}, set(), kept) if kept else super().get_deleted_objects(objs, request)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """What the address of a new row's form fills in: `?name=ada&addresses={"email": …}`."""

@@ -8,18 +8,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
+from uuid import UUID
 
 import orjson
 import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.db import InterfaceError, InternalError, OperationalError
+from django.db.models import QuerySet
 from django.http import Http404
 from rest_framework import exceptions, pagination, parsers, renderers, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from project.faults import Fault as Fault  # models know it too, and must not import views
+from project.reading import Busy, reading
 from project.scopes import Scope
+from project.searching import Asked, SearchError, page
 from project.tokens import hide
 
 log = structlog.get_logger(__name__)
@@ -186,6 +190,13 @@ def _as_problem(error: Exception) -> Problem | None:
     match error:
         case Problem():
             return error
+        case Busy():
+            return Unavailable(
+                "PostgreSQL took too long for this, so it was ended. Narrow it, above all in time; or try again later.",
+                retry_after=RETRY_AFTER,
+            )
+        case SearchError():
+            return BadRequest(str(error), [Fault(error.given or "q", str(error))])
         case OperationalError() | InterfaceError() | InternalError():  # the last: it is a standby that only reads
             log.warning("database away", error=" ".join(str(error).split()))
             return _plain(
@@ -242,7 +253,42 @@ class CursorPagination(pagination.CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         try:
             return super().paginate_queryset(queryset, request, view)
-        except (exceptions.NotFound, ValidationError, ValueError) as error:  # not what we gave out, or of another list
-            raise BadRequest(
-                "cursor is not from a page.", [Fault("cursor", "must be taken from `next` or `previous`")]
-            ) from error
+        except (exceptions.NotFound, ValidationError, ValueError) as error:
+            raise _foreign_cursor() from error
+
+
+def _foreign_cursor() -> BadRequest:
+    """It is not what we gave out, or of another list."""
+    return BadRequest("cursor is not from a page.", [Fault("cursor", "must be taken from `next` or `previous`")])
+
+
+class SearchPagination(CursorPagination):
+    """Pages of what a search finds: like the others where one index has it all.
+
+    Where rows are looked at one by one, a page may be short, or empty, while `next` says that there is more to look at,
+    and there is no way back.
+    """
+
+    _walked = False
+    _older: str | None = None
+
+    def search(self, rows: QuerySet[Any], asked: Asked, request: Request) -> list[Any]:
+        """Raises BadRequest, and Busy."""
+        if not asked.checks and all(len(condition.ways) == 1 for condition in asked.conditions):
+            with reading():
+                return self.paginate_queryset(rows.filter(asked.where), request) or []
+        self._walked, self.has_previous = True, False
+        self.base_url = request.build_absolute_uri()
+        most = self.get_page_size(request)
+        try:
+            cursor = self.decode_cursor(request)
+            before = UUID(cursor.position) if cursor else None
+        except (exceptions.NotFound, TypeError, ValueError) as error:
+            raise _foreign_cursor() from error
+        found = page(rows, asked, before=before, most=most)
+        if found.older:
+            self._older = self.encode_cursor(pagination.Cursor(offset=0, reverse=False, position=str(found.older)))
+        return list(found.rows)
+
+    def get_next_link(self) -> str | None:
+        return self._older if self._walked else super().get_next_link()

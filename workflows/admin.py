@@ -23,12 +23,15 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.decorators import action, display
 
-from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
+from project.admin import Configuration, Facts, confirm, done, goes_to, only
 from project.difference import difference
+from project.fact_lists import PeriodFilter, RangeFilter, SearchedFacts, TermFilter
 from project.live import live
+from project.reading import values_of
+from project.searching import SearchError, Term, terms
 from project.templatetags.facts import COLOURS, code, took
 from workflows import control, story, workbench
 from workflows.definition import DefinitionError, Problem
@@ -36,6 +39,7 @@ from workflows.drawing import draw
 from workflows.models import ACTIVE, Record, Run, RunState, Workflow, WorkflowVersion
 from workflows.publishing import load, publish
 from workflows.scope import FAILURE
+from workflows.searching import RUNS, STATES
 from workflows.timeline import lines_of, timeline
 from workflows.workbench import DefinitionField
 
@@ -192,7 +196,7 @@ class WorkflowAdmin(Configuration):
 
     @admin.display(description="runs")
     def runs(self, workflow: Workflow) -> SafeString:
-        url = f"{reverse('admin:workflows_run_changelist')}?workflow__id__exact={workflow.pk}"
+        url = f"{reverse('admin:workflows_run_changelist')}?workflow={workflow}"
         return format_html('<a class="text-link" href="{}">Show</a>', url)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -350,12 +354,28 @@ def _times(told: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+class StateFilter(TermFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in STATES]
+
+
+class WorkflowFilter(TermFilter):
+    title = "workflow"
+    parameter_name = "workflow"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Workflow.objects.values_list("name", flat=True)]
+
+
 @admin.register(Run)
-class RunAdmin(Facts):
+class RunAdmin(SearchedFacts):
+    search = RUNS
     list_display = ("shown_workflow", "state_badge", "trigger", "started_at", "finished_at", "event")
-    list_filter = (("state", ChoicesDropdownFilter), ("workflow", RelatedDropdownFilter), WhenFilter)
-    exact_search = ("trigger", "workflow__name")
-    search_help_text = "The uid of a run, a step or an event, a workflow, or a subscription"
+    list_filter = (StateFilter, WorkflowFilter, PeriodFilter, ("started_at", RangeFilter))
+    search_help_text = "uid, event, workflow, subscription, words"
     fields = ("state",)
     actions = ("cancel_selected", "retry_selected", "retry_newest_selected")
     actions_detail = ("cancel", "retry", "retry_newest")
@@ -365,14 +385,6 @@ class RunAdmin(Facts):
         runs: QuerySet[Run] = super().get_queryset(request)
         runs = runs.select_related("workflow", "version").defer("version__source", "version__definition")
         return runs if self.is_page(request) else runs.defer("input", "steps")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        found, _ = super().get_search_results(request, queryset, search_term)
-        if uid := self.uid_in(search_term):
-            found = queryset.filter(Q(pk=uid) | Q(origin=uid) | Q(pk__in=Run.objects.filter(step_runs__uid=uid)))
-        return found, False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
         """The run, or the run of the step, with this uid: a delivery knows only the step it came from."""
@@ -476,12 +488,34 @@ class RunAdmin(Facts):
 class RecordAdmin(Facts):
     list_display = ("collection", "key", "version", "updated_at")
     list_display_links = ("collection", "key")
-    exact_search = ("collection", "key")
-    prefix_search = ("key",)
-    search_help_text = "A collection, or how a key begins"
+    exact_search = ("key",)
+    search_help_text = "A collection or a key; collection:orders key:A-10*"
     fields = ("collection", "key", "version", "updated_at", "shown")
     readonly_fields = ("shown",)
     empty_message = "No records. The steps record.put and record.patch keep documents here."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        try:
+            for term in terms(search_term):
+                queryset = queryset.filter(self._meant(term))
+        except SearchError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return queryset.none(), False
+        return queryset, False
+
+    def _meant(self, term: Term) -> Q:
+        """What one_record_per_key leads to, which begins with the collection."""
+        collections = values_of(Record, "collection")
+        name = term.name or ("collection" if term.value in collections else "key")
+        if name == "collection":
+            return Q(collection=term.value)
+        if name != "key":
+            raise SearchError(f"There is no field {name} to search by: known are collection and key.")
+        if term.value.endswith("*") and not term.quoted:
+            return Q(collection__in=collections, key__startswith=term.value[:-1])
+        return Q(collection__in=collections, key=term.value)
 
     @admin.display(description="value")
     def shown(self, record: Record) -> SafeString:

@@ -132,6 +132,8 @@ class Run(Due):
         indexes: ClassVar = [
             due_index("run_due"),
             models.Index(fields=["workflow", "-uid"], name="run_by_workflow"),  # a workflow's runs, newest first
+            # a subscription's runs, newest first
+            models.Index(fields=["trigger", "-uid"], name="run_by_subscription", condition=~models.Q(trigger="")),
             # runs in a state, newest first: the failed ones are the list people look at. Most runs succeed at once, and
             # are never in it.
             models.Index(fields=["state", "-uid"], name="run_by_state", condition=~models.Q(state="succeeded")),

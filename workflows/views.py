@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Self, cast
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from project.api import BadRequest, Conflict, CursorPagination, Fault, Unprocessable
+from project.api import BadRequest, Conflict, CursorPagination, Fault, SearchPagination, Unprocessable
 from project.authorization import Caller, HasScope
 from project.body import Body, Moment, fields_of, not_null
 from project.identifiers import first_uid_at
@@ -23,9 +24,11 @@ from project.names import unknown
 from project.openapi import PAGES, WithBody, answers, body
 from project.parameters import check, moment
 from project.scopes import Scope
+from project.searching import Asked, Condition
 from workflows import control, decisions, engine, serializers, story
 from workflows.decisions import MAX_COMMENT, Outcome, Question, Standing
 from workflows.models import Record, Run, RunState, Workflow
+from workflows.searching import RUNS
 
 
 class Input(Body):
@@ -84,6 +87,8 @@ class RunsView(APIView):
     @extend_schema(
         operation_id="list_runs",
         summary="List runs, newest first",
+        description="With words, or several filters, a page may be short or empty while `next` is not null: the search "
+        "went as far as its time allowed, and `next` goes on from there.",
         parameters=[
             OpenApiParameter("workflow", str, description="The workflow's name."),
             OpenApiParameter("state", str, enum=RunState.values),
@@ -91,14 +96,17 @@ class RunsView(APIView):
             OpenApiParameter("parent", OpenApiTypes.UUID, description="The run whose steps started them."),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at or after."),
             OpenApiParameter("until", OpenApiTypes.DATETIME, description="Made before."),
+            OpenApiParameter(
+                "q", str, description="A search as in the admin: `subscription:paid-orders state:failed timeout`."
+            ),
             *PAGES,
         ],
         responses={200: serializers.RunPage, **answers(400, 401, 403, 406, 503)},
     )
     def get(self, request: Request) -> Response:
-        pages = CursorPagination()
-        page = pages.paginate_queryset(_chosen(request.query_params), request, view=self)
-        return pages.get_paginated_response([story.summary(run) for run in page or []])
+        pages = SearchPagination()
+        page = pages.search(_RUNS, _asked(request.query_params), request)
+        return pages.get_paginated_response([story.summary(run) for run in page])
 
 
 class RunView(APIView):
@@ -291,28 +299,34 @@ def _decided(question: Question, decision: Decision) -> dict[str, str]:
     }
 
 
-def _chosen(parameters: Mapping[str, str]) -> QuerySet[Run]:
-    """The runs that a list's parameters ask for. Raises BadRequest for a parameter that means nothing."""
-    check(parameters, "workflow", "state", "origin", "parent", "since", "until")
-    runs = _RUNS
-    if workflow := parameters.get("workflow"):
-        runs = runs.filter(workflow__name=workflow)
+def _asked(parameters: Mapping[str, str]) -> Asked:
+    """What a list's parameters ask for. Raises BadRequest for a parameter that means nothing, SearchError, and Busy."""
+    check(parameters, "workflow", "state", "origin", "parent", "since", "until", "q")
+    given: list[tuple[str, str]] = []
+    span = Q()
     if (state := parameters.get("state")) is not None:
         if state not in RunState.values:
             raise BadRequest("state is no state of a run.", [Fault("state", unknown("state", state, RunState.values))])
-        runs = runs.filter(state=state)
-    for name in ("origin", "parent"):
-        if (given := parameters.get(name)) is not None:
+        given.append(("state", state))
+    for name, field in (("origin", "event"), ("parent", "parent")):
+        if (uid := parameters.get(name)) is not None:
             try:
-                runs = runs.filter(**{name: UUID(given)})
+                given.append((field, str(UUID(uid))))
             except ValueError as error:
                 raise BadRequest(f"{name} is not a uid.", [Fault(name, "must be a UUID")]) from error
     if since := moment(parameters, "since"):
-        runs = runs.filter(pk__gte=first_uid_at(since))
+        span &= Q(pk__gte=first_uid_at(since))
     if until := moment(parameters, "until"):
-        runs = runs.filter(pk__lt=first_uid_at(until))
-    return runs
+        span &= Q(pk__lt=first_uid_at(until))
+    if workflow := parameters.get("workflow"):
+        if not Workflow.objects.filter(name=workflow).exists():
+            return NOTHING
+        given.append(("workflow", workflow))
+    found = RUNS.read(parameters.get("q", ""), given)
+    return replace(found, span=found.span & span)
 
+
+NOTHING: Final = Asked([Condition([])])  # what nothing fulfils
 
 _RUNS: Final = Run.objects.select_related("workflow", "version").defer(
     "input", "steps", "version__source", "version__definition"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.bench import Bench
 from benchmarks.findings import Findings
-from benchmarks.measures import graph, hanging, history, latency, limits, memory, reference, runs, subscriptions
+from benchmarks.measures import admin, graph, hanging, history, latency, limits, memory, reference, runs, subscriptions
 
 Measure = Callable[[Bench], Awaitable[Findings]]
 
@@ -19,5 +19,6 @@ MEASURES: dict[str, Measure] = {
     "runs": runs.measure,
     "graph": graph.measure,
     "history": history.measure,
+    "admin": admin.measure,
     "memory": memory.measure,
 }

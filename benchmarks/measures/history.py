@@ -39,7 +39,7 @@ async def fill(bench: Bench, load: Load, kept: int, found: Findings) -> None:
     )
     await asyncio.to_thread(wait_for, lambda: not row(url, pending)[0], "the end of two events")
     started = time.monotonic()
-    await asyncio.to_thread(repeat, url, ["model-0", "model-1"], kept, bench.say)
+    await asyncio.to_thread(repeat, url, {"model-0": kept // 2, "model-1": kept // 2}, bench.say)
     size, runs = row(
         url, "SELECT pg_size_pretty(pg_database_size(current_database())), (SELECT count(*) FROM workflows_run)"
     )

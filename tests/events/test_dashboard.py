@@ -174,7 +174,7 @@ def test_failures_of_the_last_day_are_told_by_workflow_and_channel_with_the_newe
     shown = words(admin_client)
     assert "no order 2" in shown
     assert "410 no such hook" in shown
-    filtered = f"?state__exact=failed&amp;workflow__id__exact={newest.workflow_id}&amp;since=24"
+    filtered = f"?state=failed&amp;workflow={newest.workflow}&amp;since=24h"
     assert filtered in shown
     listed = admin_client.get(reverse("admin:workflows_run_changelist") + filtered.replace("&amp;", "&"))
     assert len(listed.context["cl"].result_list) == 3

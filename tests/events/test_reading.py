@@ -14,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events.models import Event
+from project.identifiers import first_uid_at
 from tests.events.conftest import PAID, Producer
 
 
 def stored(n: int, **values: Any) -> Event:
+    if "received_at" in values:
+        values["uid"] = first_uid_at(values["received_at"])
     return Event.objects.create(
         **{
             "source": "/shop",
@@ -84,6 +87,25 @@ def test_a_list_is_filtered(shop: Producer) -> None:
     assert ids(shop.get(q="a-2")) == ["4"]
     assert ids(shop.get(q="nobody")) == []
     assert ids(shop.get(type="", source="", q="")) == ["4", "3", "2", "1"]
+    assert ids(shop.get(q="type:order.* ada")) == ids(shop.get(q="subject:A-1")) == ["1"]
+    assert ids(shop.get(q='"type:order"')) == []
+    assert ids(shop.get(until="9999-12-31T23:59:59Z", since="0001-01-01T00:00:00Z", q="100%")) == ["1"]
+
+
+def test_a_search_that_takes_long_goes_on_where_it_stopped(shop: Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(12):
+        stored(n, data={"word": "needle" if n in (0, 7) else "hay"})
+    monkeypatch.setattr("project.searching.FIRST_STEP", 3)
+    monkeypatch.setattr("project.searching.PATIENCE", -1)
+    answer = shop.get(q="needle")
+    pages = [ids(answer)]
+    while address := answer.json()["next"]:
+        answer = shop.session.get(address, timeout=30)
+        pages.append(ids(answer))
+    assert pages == [[], ["7"], [], ["0"], []]
+    foreign = shop.get().json()["previous"]
+    assert foreign is None
+    assert shop.get(q="needle", cursor=base64.b64encode(b"r=1&p=x").decode()).status_code == 400
 
 
 def test_any_offset_is_understood(shop: Producer) -> None:
@@ -138,6 +160,9 @@ def test_a_page_has_50_and_at_most_200(shop: Producer) -> None:
         ({"q": "\0"}, "q"),
         ({"type": "a\0"}, "type"),
         ({"q": "a b c d e f g h i j k"}, "q"),
+        ({"q": "colour:red"}, "q"),
+        ({"q": '"open'}, "q"),
+        ({"q": "uid:x"}, "q"),
     ],
 )
 def test_a_parameter_that_means_nothing_is_refused(shop: Producer, parameters: dict[str, Any], path: str) -> None:

@@ -155,7 +155,7 @@ class TestDryRun:
         self, admin_client: Client, saved: Subscription, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("events.stored._PAGE", "SELECT pg_sleep(1)")
-        monkeypatch.setattr("events.stored.SLOWEST", 50)
+        monkeypatch.setattr("project.reading.SLOWEST", 50)
         busy: Any = admin_client.post(DRY_RUN, form(saved, days="1"))
         assert "PostgreSQL did not answer in time." in words(busy)
         assert b'hx-trigger="load' not in busy.content  # it does not ask by itself
@@ -250,7 +250,7 @@ class TestSaving:
         self, admin_client: Client, saved: Subscription, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("events.stored._PAGE", "SELECT pg_sleep(1)")
-        monkeypatch.setattr("events.stored.SLOWEST", 50)
+        monkeypatch.setattr("project.reading.SLOWEST", 50)
         told = words(self.save(admin_client, saved, filter=""))
         assert "could not be told" in told
         saved.refresh_from_db()

@@ -272,7 +272,7 @@ class TestTrace:
 
     def test_lists_filter_by_type_source_state_and_time(self, admin_client: Client, everything: Rows) -> None:
         for given, found in (
-            ({"type": "order.paid", "source": "/shop", "since": "1", "state": "routed"}, 1),
+            ({"type": "order.paid", "source": "/shop", "since": "1h", "state": "routed"}, 1),
             ({"state": "waiting"}, 0),
             ({"source": "/sho"}, 0),
             ({"type": "other"}, 0),
@@ -592,3 +592,20 @@ def test_a_recipients_empty_fields_become_empty_values(admin_client: Client) -> 
     assert admin_client.post(list_of(Recipient, "add"), given).status_code == 302
     ada = Recipient.objects.get()
     assert (ada.preferences, ada.quiet_hours, ada.topics) == ({}, {}, ["on-call", "second-line"])
+
+
+def test_what_has_happened_stands_in_the_way_of_deleting_and_is_counted_to_a_bound(
+    admin_client: Client, everything: Rows
+) -> None:
+    run = everything[Run]
+    assert isinstance(run, Run)
+    Subscription.objects.all().delete()
+    Run.objects.bulk_create(
+        Run(workflow=run.workflow, version=run.version, trigger=f"s-{n}", input={}, origin=run.origin)
+        for n in range(1200)
+    )
+    asked = admin_client.get(page_of(everything[Workflow], "delete"))
+    assert asked.context["protected"] == ["1,000+ runs"]
+    assert admin_client.get(page_of(everything[Channel], "delete")).context["protected"] == ["1 delivery"]
+    assert admin_client.post(page_of(everything[Workflow], "delete"), {"post": "yes"}).status_code == 200
+    assert Workflow.objects.filter(pk=everything[Workflow].pk).exists()

@@ -112,7 +112,7 @@ def test_it_is_asked_after_the_password_and_leads_where_somebody_wanted_to_go(
     client: Client, ada: User, enrolled: tuple[Phone, list[str]]
 ) -> None:
     phone, _ = enrolled
-    wanted = "/admin/events/event/?q=x&since=1"
+    wanted = "/admin/events/event/?q=x&since=1h"
     client.post(reverse("admin:login"), {"username": "ada", "password": PASSWORD, "next": wanted})
     sent = client.get(wanted)
     assert sent.status_code == 302

@@ -1,0 +1,65 @@
+"""How deliveries are searched. What the steps that sent them belong to is told by those who know steps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db.models import Model, Q, TextField, Value
+from django.db.models.functions import Cast
+from django.db.models.lookups import IContains
+
+from notifications.models import Channel, Delivery, DeliveryState, Recipient
+from project import searching
+from project.names import unknown
+from project.searching import Condition, Field, Search, SearchError, choice
+
+
+def _named(model: type[Model], value: str) -> int:
+    """The key of what has this name. Raises SearchError."""
+    rows = model._default_manager.order_by("name")
+    found = rows.filter(name=value).values_list("pk", flat=True).first()
+    if found is None:
+        names = list(rows.values_list("name", flat=True))
+        raise SearchError(f"{unknown(str(model._meta.verbose_name), value, names)}.")
+    return int(found)
+
+
+def _uid(value: str) -> Condition:
+    uid = searching.uid(value)
+    return Condition([Q(pk=uid), Q(origin=uid)], rank=0)  # one_delivery_per_step_channel_and_address
+
+
+def _words(word: str) -> Q:
+    in_message = Q(IContains(Cast("message", TextField()), Value(word)))
+    return Q(to__icontains=word) | Q(template__icontains=word) | Q(reason__icontains=word) | in_message
+
+
+STATES: Final = {
+    **{state.value: Condition([Q(state=state)]) for state in DeliveryState},
+    DeliveryState.FAILED.value: Condition([Q(state=DeliveryState.FAILED)], rank=2),  # delivery_failed
+    # delivery_due: what is pending is due, now or later
+    DeliveryState.PENDING.value: Condition([Q(state=DeliveryState.PENDING, due_at__isnull=False)], rank=2),
+}
+
+DELIVERIES = Search(
+    Delivery,
+    {
+        "uid": Field("its uid, or that of the step that sent it", _uid),
+        # delivery_by_address
+        "to": Field("the whole address", lambda value: Condition([Q(to=value) & ~Q(to="")], rank=1)),
+        # delivery_by_recipient
+        "recipient": Field("the recipient", lambda value: Condition([Q(recipient=_named(Recipient, value))], rank=1)),
+        # delivery_by_channel
+        "channel": Field("the channel", lambda value: Condition([Q(channel=_named(Channel, value))], rank=3)),
+        "template": Field("the template", lambda value: Condition([Q(template=value)])),
+        # delivery_by_dedupe_key
+        "key": Field(
+            "the whole `dedupe_key`", lambda value: Condition([Q(dedupe_key=value) & ~Q(dedupe_key="")], rank=1)
+        ),
+        "state": Field(", ".join(f"`{state}`" for state in STATES), choice("state", STATES)),
+    },
+    words=_words,
+    in_words="the message, the address, the template and the reason why it was not sent",
+    keys=("uid", "to", "recipient", "channel"),
+    example='to:ada@example.com state:failed since:7d "out of stock"',
+)
