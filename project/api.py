@@ -280,6 +280,7 @@ class SearchPagination(CursorPagination):
         self._walked, self.has_previous = True, False
         self.base_url = request.build_absolute_uri()
         most = self.get_page_size(request)
+        cursor: Any  # its position is text, whatever the stubs say
         try:
             cursor = self.decode_cursor(request)
             before = UUID(cursor.position) if cursor else None
@@ -287,7 +288,8 @@ class SearchPagination(CursorPagination):
             raise _foreign_cursor() from error
         found = page(rows, asked, before=before, most=most)
         if found.older:
-            self._older = self.encode_cursor(pagination.Cursor(offset=0, reverse=False, position=str(found.older)))
+            position: Any = str(found.older)
+            self._older = self.encode_cursor(pagination.Cursor(offset=0, reverse=False, position=position))
         return list(found.rows)
 
     def get_next_link(self) -> str | None:

@@ -79,7 +79,8 @@ class FactList(ChangeList):
         self.before = _uid(request.GET.get(BEFORE, ""))
         self.all_rows = super().get_queryset(request, exclude_parameters)
         self.asked, self.trouble = Asked(), ""
-        search: Search = self.model_admin.search
+        options: Any = self.model_admin
+        search: Search = options.search
         given = [term for spec in self.filter_specs if hasattr(spec, "terms") for term in spec.terms()]
         try:
             self.asked = search.read(self.query, given)
@@ -97,8 +98,7 @@ class FactList(ChangeList):
             except Busy:
                 self.trouble = BUSY
         self.result_list = self.found.rows
-        self.result_count = len(self.found.rows)
-        self.full_result_count = None
+        self.result_count = self.full_result_count = len(self.found.rows)  # so that no part of it is told as a whole
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = True
         self.paginator = Pages(self.found.rows, self.list_per_page)

@@ -41,7 +41,9 @@ class Page:
 async def measure(bench: Bench) -> Findings:
     """Every page of the admin as a superuser sees it, from a web process: milliseconds until its last byte is there."""
     found = Findings(["page", "median ms", "worst ms", "KB"])
-    async with bench.carillon("admin") as load:
+    system = bench.servers.carillon("admin")
+    system.manage("collectstatic", "--noinput")
+    async with bench.warm(system) as load:
         await fill(bench, load, found)
         slowest = 0.0
         async with logged_in(load.system) as session:
@@ -100,7 +102,8 @@ def model(name: str) -> Order:
 async def _pages(session: aiohttp.ClientSession, url: str) -> list[Page]:
     async with session.get("/admin/") as answer:
         overview = await answer.text()
-    lists = sorted(set(re.findall(r'href="/admin/(\w+/\w+/)"', overview)))
+    beside = {"events/apikey/", "workflows/workflowversion/"}  # which the sidebar does not show
+    lists = sorted(beside | set(re.findall(r'href="/admin/(\w+/\w+/)"', overview)))
     return [
         Page("overview", ""),
         Page("overview, the last day", "?period=day"),
