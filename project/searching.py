@@ -32,7 +32,7 @@ from project.reading import reading, values_of
 MOST_TERMS: Final = 10
 MOST_WAYS: Final = 20  # values that a pattern may stand for, each of which is looked for by itself
 FIRST_STEP: Final = 1000  # rows
-PATIENCE: Final = 0.2  # seconds after which a walk goes no further; its last step may take as long again
+PATIENCE: Final = 0.2  # seconds after which a walk goes no further
 
 
 ALL: Final = Q()
@@ -323,7 +323,7 @@ def page(rows: QuerySet[Any], asked: Asked, *, before: UUID | None = None, most:
 
 
 def _walk(rows: QuerySet[Any], asked: Asked, most: int) -> Page:
-    """Go back along the index a step at a time, longer ones while they are quick, until enough is found or time is up.
+    """Go back along the index a step at a time, as long ones as there is time for, until enough is found or it is up.
 
     A step is a stretch of the primary key that holds so many of the index's rows: two statements that PostgreSQL cannot
     take for the whole table.
@@ -343,11 +343,10 @@ def _walk(rows: QuerySet[Any], asked: Asked, most: int) -> Page:
         if start is None:
             return Page(found)
         now = time.monotonic()
-        if now - began > PATIENCE:
+        left = PATIENCE - (now - began)
+        if left <= 0:
             return Page(found, older=start, searched_to=made_at(start))
-        end = start
-        if now - started < PATIENCE / 4:
-            step *= 2
+        end, step = start, max(FIRST_STEP, min(2 * step, int(step * left / (now - started))))
 
 
 def total(rows: QuerySet[Any], asked: Asked) -> Count | None:

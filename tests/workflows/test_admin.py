@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.workflows.runs import drain, start, state, workflow
-from workflows.models import Run
+from workflows.models import Record, Run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,3 +119,22 @@ def test_whoever_may_only_look_can_do_nothing(client: Client) -> None:
         assert client.post(page(act, run), {"confirmed": "yes"}).status_code == 403
         client.post(reverse(LIST), select(act, run, confirmed=True))
     assert state(run) == "waiting"
+
+
+def test_records_are_found_by_collection_and_key(admin_client: Client) -> None:
+    for collection, key in (("orders", "A-1"), ("orders", "A-12"), ("seen", "A-1"), ("seen", "orders")):
+        Record.objects.create(collection=collection, key=key, value={})
+    address = reverse("admin:workflows_record_changelist")
+    for text, found in (
+        ("", "orders/A-1 orders/A-12 seen/A-1 seen/orders"),
+        ("A-1", "orders/A-1 seen/A-1"),
+        ("orders", "orders/A-1 orders/A-12"),
+        ("key:orders", "seen/orders"),
+        ("collection:orders key:A-1*", "orders/A-1 orders/A-12"),
+        ('"A-1*"', ""),
+        ("nobody", ""),
+    ):
+        rows = admin_client.get(address, {"q": text}).context["cl"].result_list
+        assert [str(row) for row in rows] == found.split(), text
+    told = admin_client.get(address, {"q": "colour:red"})
+    assert "There is no field colour to search by" in told.content.decode()
