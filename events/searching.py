@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Q, TextField, Value
-from django.db.models.functions import Cast
-from django.db.models.lookups import IContains
+from django.db.models import Q
 
 from events.models import Event
 from project import searching
@@ -23,11 +21,6 @@ def _source(value: str) -> Condition:
     whole = Q(source=uri) | Q(source__startswith=f"{uri}/")
     # event_by_source
     return among("source", Event, lambda stored: f"{stored}/".startswith(f"{uri}/"), whole, rank=3)
-
-
-def _words(word: str) -> Q:
-    in_data = Q(IContains(Cast("data", TextField()), Value(word)))
-    return Q(type__icontains=word) | Q(event_id__icontains=word) | Q(subject__icontains=word) | in_data
 
 
 EVENTS = Search(
@@ -51,7 +44,7 @@ EVENTS = Search(
             ),
         ),
     },
-    words=_words,
+    words=("type", "event_id", "subject", "data"),
     in_words="the data, the type, the id and the subject",
     keys=("uid", "id", "subject"),
     example='type:order.* source:/shop subject:42 since:7d refund "ada@example.com"',

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db.models import Model, Q, TextField, Value
-from django.db.models.functions import Cast
-from django.db.models.lookups import IContains
+from django.db.models import Model, Q
 
 from notifications.models import Channel, Delivery, DeliveryState, Recipient
 from project import searching
@@ -27,11 +25,6 @@ def _named(model: type[Model], value: str) -> int:
 def _uid(value: str) -> Condition:
     uid = searching.uid(value)
     return Condition([Q(pk=uid), Q(origin=uid)], rank=0)  # one_delivery_per_step_channel_and_address
-
-
-def _words(word: str) -> Q:
-    in_message = Q(IContains(Cast("message", TextField()), Value(word)))
-    return Q(to__icontains=word) | Q(template__icontains=word) | Q(reason__icontains=word) | in_message
 
 
 STATES: Final = {
@@ -58,7 +51,7 @@ DELIVERIES = Search(
         ),
         "state": Field(", ".join(f"`{state}`" for state in STATES), choice("state", STATES)),
     },
-    words=_words,
+    words=("to", "template", "reason", "message"),
     in_words="the message, the address, the template and the reason why it was not sent",
     keys=("uid", "to", "recipient", "channel"),
     example='to:ada@example.com state:failed since:7d "out of stock"',

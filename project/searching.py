@@ -19,7 +19,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Func, Model, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast
+from django.db.models.lookups import IContains
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -28,6 +30,7 @@ from project.durations import parse_duration
 from project.identifiers import first_uid_at, made_at
 from project.names import unknown
 from project.reading import reading, values_of
+from project.tokens import SEPARATOR, SIGNATURE
 
 MOST_TERMS: Final = 10
 MOST_WAYS: Final = 20  # values that a pattern may stand for, each of which is looked for by itself
@@ -142,6 +145,23 @@ class Field:
     means: Meaning
 
 
+def within(word: str, *columns: str) -> Q:
+    """Rows with the word in one of these columns, text or JSON, in capitals or not.
+
+    The signatures of tokens are not looked at: whoever may not see one could find it out letter by letter.
+    """
+    found = Q()
+    for column in columns:
+        text = Cast(column, TextField())
+        shown = Func(
+            *(text, Value(SIGNATURE), Value(SEPARATOR), Value("g")),
+            function="regexp_replace",
+            output_field=TextField(),
+        )
+        found |= Q(IContains(text, Value(word))) & Q(IContains(shown, Value(word)))
+    return found
+
+
 def among(column: str, model: type[Model], wanted: Callable[[str], bool], otherwise: Q, rank: int) -> Condition:
     """Rows whose column has one of the stored values that are `wanted`; row by row, `otherwise`, when they are many.
 
@@ -202,7 +222,8 @@ class Asked:
 class Search:
     """How one list is searched.
 
-    `words` are what a word is looked for in, told by `in_words`. `keys` are the fields that a sole word is tried as.
+    `words` are the columns that a word is looked for in, told by `in_words`. `keys` are the fields that a sole word is
+    tried as.
     """
 
     def __init__(
@@ -210,7 +231,7 @@ class Search:
         model: type[Model],
         fields: Mapping[str, Field],
         *,
-        words: Callable[[str], Q],
+        words: Sequence[str],
         in_words: str,
         keys: Sequence[str],
         example: str,
@@ -267,7 +288,7 @@ class Search:
 
     def _condition(self, term: Term) -> Condition:
         if not term.name:
-            return Condition([self.words(term.value)])
+            return Condition([within(term.value, *self.words)])
         if term.name not in self.fields:
             told = unknown("field", term.name, self.names)
             raise SearchError(f'U{told[1:]}. To look for it as a word, quote it: "{term.name}:{term.value}"')

@@ -11,7 +11,10 @@ SEPARATOR: Final = "~"
 """What stands between a name and its signature (`django.core.signing.Signer`)."""
 
 # 43 letters are the 256 bits of a signature in url-safe base64.
-_SIGNATURE: Final = re.compile(SEPARATOR.encode() + rb"[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+SIGNATURE: Final = SEPARATOR + r"[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
+"""As a regular expression of Python and of PostgreSQL."""
+
+_SIGNATURE: Final = re.compile(SIGNATURE.encode())
 
 
 def hide(content: bytes) -> bytes:

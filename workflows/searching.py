@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q, TextField, Value
-from django.db.models.functions import Cast
-from django.db.models.lookups import IContains
+from django.db.models import Exists, OuterRef, Q
 
 from notifications.searching import DELIVERIES
 from project import searching
@@ -28,10 +26,6 @@ def _workflow(value: str) -> int:
         names = Workflow.objects.order_by("name").values_list("name", flat=True)
         raise SearchError(f"{unknown('workflow', value, list(names))}.")
     return found
-
-
-def _words(word: str) -> Q:
-    return Q(error__icontains=word) | Q(IContains(Cast("input", TextField()), Value(word)))
 
 
 STATES: Final = {
@@ -60,7 +54,7 @@ RUNS = Search(
         ),
         "state": Field(", ".join(f"`{state}`" for state in STATES), choice("state", STATES)),
     },
-    words=_words,
+    words=("error", "input"),
     in_words="what it works on, which is the event, and in its error",
     keys=("uid", "event", "workflow", "subscription"),
     example="workflow:order-paid state:failed since:24h A-1001",

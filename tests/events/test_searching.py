@@ -27,6 +27,7 @@ from project.searching import Search, page
 from tests.project.test_admin import list_of
 from workflows.models import Run, RunState, StepRun, StepState, Workflow, WorkflowVersion
 from workflows.publishing import publish
+from workflows.scope import token_of
 from workflows.searching import RUNS
 
 pytestmark = pytest.mark.django_db
@@ -252,6 +253,20 @@ class TestRunsAndDeliveries:
     def test_a_name_that_nobody_has_is_told_with_the_known_ones(self, search: Search, text: str, says: str) -> None:
         with pytest.raises(ValueError, match=re.escape(says)):
             search.read(text)
+
+
+def test_a_token_is_not_found_out_letter_by_letter() -> None:
+    """A viewer is shown no link that decides; to be told which letters it has would be to be shown it."""
+    token = token_of(uuid4(), "decide")
+    name, _, signature = token.partition("~")
+    text = {"text": f"https://example.com/steps/{token} or <{token}>"}
+    Delivery.objects.bulk_create([delivery(slack("chat"), message=text, to=token)])
+    Event.objects.bulk_create([event("7", data=text, subject=token, type="x")])
+    Run.objects.bulk_create([run(version_of("ask"), input=text, error=token)])
+    for search in (DELIVERIES, EVENTS, RUNS):
+        assert len(found(search, f'"{name}"')) == len(found(search, '"steps/"')) == 1
+        for part in (signature, f"~{signature[:1]}", f"~{signature[:9]}", signature[5:15], signature[-9:], token):
+            assert found(search, f'"{part}"') == [], part
 
 
 # --- the walk ---------------------------------------------------------------------------------------------------------

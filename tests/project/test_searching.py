@@ -80,7 +80,7 @@ def notes() -> Search:
             "type": Field("the type", lambda value: Condition([Q(type=value)], rank=3)),
             "state": Field("a state", choice("state", {"open": Condition([Q(due_at=None)])})),
         },
-        words=lambda word: Q(subject=word),
+        words=("subject",),
         in_words="the subject",
         keys=(),
         example="type:note",
