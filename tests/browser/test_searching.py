@@ -141,6 +141,8 @@ def test_what_means_nothing_says_what_would(viewer: Admin, order: Event) -> None
     viewer.open("events/event/")
     page.get_by_text("What can be searched for").click()
     expect(page.get_by_text("its source, and what is below that: /shop")).to_be_visible()
+    for width in (1280, 390):
+        viewer.picture(f"search-help-{width}", width=width, whole=False)
     search(viewer, "sorce:/shop")
     expect(page.get_by_role("alert")).to_contain_text('Unknown field "sorce", did you mean "source"?')
     expect(page.get_by_role("heading", name="Nothing was searched")).to_be_visible()
