@@ -33,15 +33,15 @@ class Stop(NamedTuple):
 
 
 def stops() -> list[Stop]:
-    event, asked = Event.objects.get(), Run.objects.get(version__workflow="large-order")
+    event, asked = Event.objects.get(), Run.objects.get(version__workflow__name="large-order")
     told, channel = Delivery.objects.get(), Channel.objects.get()
     return [
         Stop("", "Last events"),
         Stop("start/", "Who sends, and what"),
-        Stop("events/event/?q=A-1001", "1 of 3"),
+        Stop("events/event/?q=A-1001", "2 of 3"),
         Stop(f"events/event/{event.pk}/change/", "event.data.amount > 10000.0 is false", acts=("/replay/",)),
         Stop(f"workflows/run/{asked.pk}/change/", "ask", acts=("/cancel/",)),
-        Stop(f"notifications/delivery/{told.pk}/change/", "Thank you"),
+        Stop(f"notifications/delivery/{told.pk}/change/", "Closed for lunch"),
         Stop(
             f"notifications/channel/{channel.pk}/change/",
             "shop",
