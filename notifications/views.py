@@ -67,9 +67,11 @@ class DeliveriesView(APIView):
     def _chosen(self, parameters: Mapping[str, str]) -> QuerySet[Delivery]:
         """The deliveries that the parameters ask for. Raises BadRequest for a parameter that means nothing."""
         check(parameters, "channel", "state", "event", "to", "since", "until")
-        rows = _ROWS.defer("message")
+        rows: QuerySet[Delivery] = _ROWS.defer("message")
         if channel := parameters.get("channel"):
-            rows = rows.filter(channel__name=channel)
+            # By its key, which leads an index; behind a join, PostgreSQL reads all, from the newest on, for a page.
+            key = Channel.objects.filter(name=channel).values_list("pk", flat=True).first()
+            rows = rows.filter(channel=key) if key else rows.none()
         if (state := parameters.get("state")) is not None:
             rows = _in_state(rows, state)
         if (event := parameters.get("event")) is not None and self.caused_by:

@@ -110,7 +110,9 @@ class Carillon:
             with error:
                 return _refusal(error, error.read())
         except (OSError, HTTPException) as error:
-            raise Away(f"{self._url} cannot be reached: {error or type(error).__name__}") from error
+            raise Away(
+                f"{self._url} cannot be reached: {getattr(error, 'reason', None) or error or type(error).__name__}"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:  # a proxy's page, perhaps
             raise Away(f"what answers at {self._url} is no Carillon") from error
 
