@@ -30,6 +30,6 @@ def _piece(times: int) -> float:
     """CPU seconds of what the engine does most: small dictionaries, text, attribute lookups. About 0.1 s."""
     began = time.process_time()
     for _ in range(times):
-        rows = [{"id": f"order-{number}", "amount": number * 1.5, "tags": ["a", "b"]} for number in range(5_000)]
-        sum(len(str(row["id"])) for row in rows if row["amount"] > 100.0)
+        rows = [{"id": f"order-{number}", "customer": {"name": str(number)}} for number in range(5_000)]
+        sum(len(str(row["id"])) for row in rows if "9" in row["customer"])
     return time.process_time() - began
