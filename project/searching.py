@@ -219,6 +219,9 @@ class Asked:
         return [it for it in self.conditions if it is not led]
 
 
+NOTHING: Final = Asked([Condition([])])  # what no row fulfils
+
+
 class Search:
     """How one list is searched.
 

@@ -11,6 +11,7 @@ from project import searching
 from project.names import unknown
 from project.searching import Condition, Field, Search, SearchError, choice
 from workflows.models import ACTIVE, Run, RunState, StepRun, Workflow
+from workflows.origins import caused_by
 
 
 def _uid(value: str) -> Condition:
@@ -60,28 +61,22 @@ RUNS = Search(
     example="workflow:order-paid state:failed since:24h A-1001",
 )
 
-MOST_STEPS: Final = 5000  # whose deliveries are looked for by their uids
-
-
-def _steps(of: Q) -> Condition:
-    """What these steps sent, which one_delivery_per_step_channel_and_address knows."""
-    steps = list(StepRun.objects.filter(of).values_list("pk", flat=True)[: MOST_STEPS + 1])
-    if len(steps) > MOST_STEPS:
-        raise SearchError(f"more than {MOST_STEPS:,} steps belong to it; look for one of its runs: run:UID.")
-    return Condition([Q(origin__in=steps)] if steps else [], rank=0)
-
 
 def _sent_by(**run: object) -> Condition:
     return Condition([Q(Exists(StepRun.objects.filter(pk=OuterRef("origin"), **run)))])
 
 
-DELIVERIES.offer(
-    "run", Field("the uid of the run that sent it", lambda value: _steps(Q(run=searching.uid(value)))), key=True
-)
-DELIVERIES.offer(
-    "event",
-    Field("the uid of the event that led to it", lambda value: _steps(Q(run__origin=searching.uid(value)))),
-    key=True,
-)
+def _of_run(value: str) -> Condition:
+    """What the run's steps sent, which one_delivery_per_step_channel_and_address knows."""
+    steps = list(StepRun.objects.filter(run=searching.uid(value)).values_list("pk", flat=True))
+    return Condition([Q(origin__in=steps)] if steps else [], rank=0)
+
+
+def _of_event(value: str) -> Condition:
+    return Condition([Q(caused_by(searching.uid(value)))], rank=0)  # the same
+
+
+DELIVERIES.offer("run", Field("the uid of the run that sent it", _of_run), key=True)
+DELIVERIES.offer("event", Field("the uid of the event that led to it", _of_event), key=True)
 DELIVERIES.offer("workflow", Field("the workflow that sent it", lambda value: _sent_by(run__workflow=_workflow(value))))
 DELIVERIES.offer("subscription", Field("the subscription that led to it", lambda value: _sent_by(run__trigger=value)))

@@ -2,14 +2,8 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("notifications", "0004_forgiven_attempts")]
+    dependencies = [("notifications", "0005_find_deliveries")]
     operations = [
-        migrations.AddIndex(
-            "delivery",
-            models.Index(
-                condition=models.Q(("to", ""), _negated=True), fields=["to", "-uid"], name="delivery_by_address"
-            ),
-        ),
         migrations.AddIndex(
             "delivery",
             models.Index(
