@@ -177,15 +177,16 @@ def amazon() -> Iterator[int]:
 
 
 @contextmanager
-def celery_on_rabbitmq() -> Iterator[dict[str, str]]:
-    """The environment of a Carillon on a virtual host of its own, without Redis."""
+def celery_on_rabbitmq(proxy: Proxy | None = None) -> Iterator[dict[str, str]]:
+    """The environment of a Carillon on a virtual host of its own (by way of the proxy), without Redis."""
     name = f"carillon-{free_port()}"
     with rabbitmq() as port:
         if not _done("rabbitmqctl", "add_vhost", name):
             pytest.skip("rabbitmqctl may not make a virtual host here")
         try:
             assert _done("rabbitmqctl", "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-            yield {"CELERY_BROKER_URL": f"amqp://guest:guest@127.0.0.1:{port}/{name}", "REDIS_URL": ""}
+            url = f"amqp://guest:guest@127.0.0.1:{proxy.port if proxy else port}/{name}"
+            yield {"CELERY_BROKER_URL": url, "REDIS_URL": ""}
         finally:
             _done("rabbitmqctl", "delete_vhost", name)
 
