@@ -31,7 +31,7 @@ DjangoWorkerFixup.close_database = _close_old_connections
 Channel.do_restore = False
 
 # On quorum queues a worker would declare 28 queues and exchanges for tasks with an eta, and there are none.
-DelayedDelivery.include_if = lambda self, consumer: False
+DelayedDelivery.include_if = lambda self, c: False  # type: ignore[method-assign]
 
 log = structlog.get_logger(__name__)
 

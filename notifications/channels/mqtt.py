@@ -67,7 +67,7 @@ def _properties(message: Message) -> Properties:
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
-    properties = Properties(PacketTypes.PUBLISH)
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = message.content_type
     properties.PayloadFormatIndicator = 1 if _is_text(message.body) else 0
     if message.attributes:
@@ -90,7 +90,9 @@ class _Line(Protocol):
 
     async def publish(self, topic: str, body: bytes, retain: bool, properties: Properties) -> ReasonCode: ...
 
-    async def hang_up(self) -> None: ...
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class _MqttLink(Link[_Line]):
@@ -99,18 +101,18 @@ class _MqttLink(Link[_Line]):
         self._settings = settings
 
     async def connect(self, lost: Callable[[], None]) -> _Line:
-        client = _answering()(**self._settings.options(), timeout=CONNECT_SECONDS, keepalive=KEEPALIVE)
+        client: _Line = _answering()(**self._settings.options(), timeout=CONNECT_SECONDS, keepalive=KEEPALIVE)
         try:
-            await client.__aenter__()
+            await client.open()
         except BaseException:
-            await client.hang_up()
+            await client.close()
             raise
         client.watch = asyncio.ensure_future(_until_lost(client, lost))
         return client
 
     async def disconnect(self, connection: _Line) -> None:
         connection.watch.cancel()
-        await connection.hang_up()
+        await connection.close()
 
 
 async def _until_lost(client: Any, lost: Callable[[], None]) -> None:
@@ -137,13 +139,14 @@ def _answering() -> Any:
             self._largest: int | None = None  # packet that the broker takes
 
         async def publish(self, topic: str, body: bytes, retain: bool, properties: Properties) -> ReasonCode:  # type: ignore[override]
-            size = len(topic.encode()) + len(body) + len(properties.pack())
+            size = len(topic.encode()) + len(body) + len(properties.pack())  # type: ignore[no-untyped-call]
             if self._largest is not None and size > self._largest:
                 raise ValueError(f"the message has {size:,} bytes, and the broker takes packets of {self._largest:,}")
             sent = self._client.publish(topic, body, 1, retain, properties)
             if sent.rc != MQTT_ERR_SUCCESS:
                 raise MqttCodeError(sent.rc, "not sent")
-            answer = self._answers[sent.mid] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
+            self._answers[sent.mid] = answer
             try:
                 return await answer
             finally:
@@ -158,7 +161,10 @@ def _answering() -> Any:
             if answer is not None and not answer.done():
                 answer.set_result(reason_code)
 
-        async def hang_up(self) -> None:
+        async def open(self) -> None:
+            await self.__aenter__()
+
+        async def close(self) -> None:
             with suppress(MqttError):
                 await self.__aexit__(None, None, None)
 

@@ -453,7 +453,9 @@ class AmazonSide(FarSide):
             found = asked.get("Messages", [])
             for each in found:
                 client.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
-            return [self.of_message(each) for each in found] or (time.sleep(0.05) or [])
+            if not found:
+                time.sleep(0.05)
+            return [self.of_message(each) for each in found]
 
         return until(count, some)
 
