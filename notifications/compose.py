@@ -146,19 +146,23 @@ def takes_events(channel: LiveChannel) -> bool:
     return kind is not None and "event" in kind.parts
 
 
-def objection(target: str, channel: str | None = None) -> str:
+def objection(target: str, channel: str | None = None, *, words: bool = True) -> str:
     """Why `compose` would refuse to notify this target, by this channel if one is named; "" when it would not.
 
-    For checking configuration when it is saved. A topic that no recipient has yet is no objection.
+    `words`: there is a template. For checking configuration when it is saved. A topic that no recipient has yet is no
+    objection.
     """
     request = Request(origin=None, to=[target], channel=channel)
     recipients = _Recipients.named_in([request])
     if target.startswith("topic:") and not recipients.by_topic:
         return ""
     try:
-        list(_targets(request, catalogue(), recipients))
+        targets = list(_targets(request, catalogue(), recipients))
     except ComposeError as error:
         return str(error)
+    for found in targets if not words else ():
+        if found.channel.type is not None and not found.channel.type.parts.isdisjoint(PARTS):
+            return f"channel {found.channel.name} ({found.channel.kind}) sends text, so the step needs a template"
     return ""
 
 

@@ -19,7 +19,12 @@ class FarSides:
 
     def __getitem__(self, kind: str) -> FarSide:
         if kind not in self._running:
-            self._running[kind] = self._stack.enter_context(SIDES[kind].running())
+            side = SIDES[kind]
+            if side.beside:
+                other = self[side.beside]
+                self._running[kind] = side(other.port, other.proxy)
+            else:
+                self._running[kind] = self._stack.enter_context(side.running())
         return self._running[kind]
 
 

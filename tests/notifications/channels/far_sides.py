@@ -40,6 +40,7 @@ class FarSide(ABC):
     ordered: ClassVar[bool] = True  # by subject
     drops: ClassVar[bool] = False  # repetitions
     limited: ClassVar[bool] = True  # what an event may have is too large for it
+    beside: ClassVar[str] = ""  # another that the same broker serves
     connections: ClassVar[int] = 1  # that many sends at a time share
 
     def __init__(self, port: int, proxy: Proxy) -> None:
@@ -473,6 +474,7 @@ class SnsSide(AmazonSide):
 
     kind = "sns"
     service = "sns"
+    beside = "sqs"
 
     def prepare(self, place: str) -> None:
         super().prepare(place)

@@ -154,7 +154,8 @@ def test_what_is_no_attribute_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_notification_to_a_broker_keeps_the_events_subject() -> None:
-    run("notify", {"to": ["channel:bus"], "template": ""}, context=CONTEXT)
+    assert problems("notify", to=["channel:bus"]) == {}
+    run("notify", {"to": ["channel:bus"]}, context=CONTEXT)
     message = Delivery.objects.get().message
     assert (message["type"], message["event"], message["data"]) == ("order.paid", {"subject": "A-1"}, EVENT)
 
