@@ -253,6 +253,20 @@ def test_a_broker_that_is_away_gets_it_when_it_is_back(
     assert broker.read(place, 1)[0].attributes["id"] == "A-1/paid"
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_a_test_of_the_channel_arrives(
+    broker: FarSide, place: str, start_sender: MakeSender, redis_url: str, admin_client: Any
+) -> None:
+    row = Channel.objects.create(name="bus", type=broker.kind, settings=broker.settings(place))
+    assert admin_client.post(reverse("admin:notifications_channel_test", args=[row.pk])).status_code == 302
+    start_sender().drain()
+    (got,) = broker.read(place, 1)
+    assert (got.attributes["type"], got.attributes["source"]) == ("carillon.test", "/carillon")
+    assert got.data == {"channel": "bus", "by": "admin"}
+    assert got.attributes["id"] == str(Delivery.objects.get().pk)
+
+
 def _again(sender: Any, uid: Any) -> str:
     sender.drain()
     return Delivery.objects.get(pk=uid).state
