@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -17,6 +15,7 @@ from typing import Any
 from benchmarks.bench import FULL, QUICK, Bench, Sizes
 from benchmarks.databases import row
 from benchmarks.findings import write_section
+from benchmarks.machine import told
 from benchmarks.measures import MEASURES
 from benchmarks.systems import ROOT, Servers
 from benchmarks.targets import verdicts
@@ -42,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> None:
 async def _measure(bench: Bench, names: Sequence[str], document: Path | None) -> None:
     figures: dict[str, float] = {}
     began = time.monotonic()
-    version = row(bench.servers.postgres.url_of("postgres"), "SHOW server_version")[0]
+    machine_told = told(row(bench.servers.postgres.url_of("postgres"), "SHOW server_version")[0])
     for name in names:
         started = time.monotonic()
         says = (MEASURES[name].__doc__ or "").strip()
@@ -53,10 +52,7 @@ async def _measure(bench: Bench, names: Sequence[str], document: Path | None) ->
         if document:
             write_section(document, name, f"{says} {took}\n\n{found.text()}")
     minutes = (time.monotonic() - began) / 60
-    machine = (
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}, every commit on disk; "
-        f"{bench.sizes.told}; {minutes:.0f} minutes in all."
-    )
+    machine = f"{machine_told}; {bench.sizes.told}; {minutes:.0f} minutes in all."
     bench.say(f"\n{machine}\n\n{verdicts(figures)}")
     if document and len(names) == len(MEASURES):  # else it would tell of two runs as if they were one
         write_section(document, "targets", f"{machine}\n\n{verdicts(figures)}")

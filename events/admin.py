@@ -34,7 +34,18 @@ from events import replay
 from events.curl import curl
 from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
 from events.listeners import Listeners
-from events.models import SECRETS, ApiKey, Event, EventSchema, EventType, Replay, Schedule, Source, Subscription
+from events.models import (
+    SECRETS,
+    ApiKey,
+    Event,
+    EventSchema,
+    EventType,
+    Original,
+    Replay,
+    Schedule,
+    Source,
+    Subscription,
+)
 from events.review_panel import PERIODS
 from events.routing import Verdict
 from events.scheduling import fire_now
@@ -601,6 +612,7 @@ class EventAdmin(Facts):
             "title": event.type,
             "story": told,
             "timeline": timeline(lines(told, now)),
+            "call": Original.objects.filter(event=event).first(),
             "curl": curl(event, f"{settings.CARILLON_URL}{reverse('events')}"),
             "flower": tasks_of("events.route", str(event.uid), [run["uid"] for run in told["runs"]]),
             "live": live(told, awaited(event, told, now), now),

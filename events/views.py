@@ -28,7 +28,7 @@ from events.sources.base import Call
 from events.trace import tell_replay, trace
 from project import metrics
 from project.api import BadRequest, Conflict, CursorPagination, Fault, JSONRenderer, Unprocessable
-from project.authorization import Caller, HasScope
+from project.authorization import HasScope, caller_of
 from project.body import body_of, fields_of
 from project.openapi import PAGES, WithBody, answers, body
 from project.parameters import check, moment
@@ -248,9 +248,8 @@ class ReplayView(APIView):
     def post(self, request: Request, uid: UUID) -> Response:
         event, key = event_or_404(uid), _idempotency_key(request._request)
         wanted = fields_of(request, Replay).subscription
-        caller = f"the API ({cast(Caller, request.auth).source})"
         try:
-            asked, new = replay.ask(event, by=caller, subscription=wanted, key=key)
+            asked, new = replay.ask(event, by=caller_of(request), subscription=wanted, key=key)
         except replay.UnknownSubscription as error:
             raise Unprocessable(str(error), [Fault("subscription", str(error))]) from error
         except replay.CannotReplay as error:

@@ -331,6 +331,12 @@ class Delivery(Due):
             ),  # a channel's deliveries, newest first
             # failed deliveries, newest first: the list people look at
             models.Index(fields=["-uid"], name="delivery_failed", condition=models.Q(state="failed")),
+            # skipped and cancelled ones, newest first: few, among all the others
+            models.Index(
+                fields=["-uid"], name="delivery_not_sent", condition=models.Q(state__in=["skipped", "cancelled"])
+            ),
+            # an address' deliveries, newest first
+            models.Index(fields=["to", "-uid"], name="delivery_by_address", condition=~models.Q(to="")),
             # what failed in a channel since a time, for sending it again
             models.Index(
                 fields=["channel", "finished_at"], name="delivery_to_recover", condition=models.Q(state="failed")

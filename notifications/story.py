@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from notifications.models import Attempt, Delivery
+from notifications.models import Attempt, Delivery, Recovery
 from project.timestamps import time_of
 
 
@@ -26,6 +26,46 @@ def tell(rows: Sequence[Delivery]) -> list[dict[str, Any]]:
     for attempt in Attempt.objects.filter(delivery__in=rows).order_by("number"):
         attempts[attempt.delivery_id].append(attempt)
     return [_tell(row, attempts[row.uid]) for row in rows]
+
+
+def summary(row: Delivery) -> dict[str, Any]:
+    """A delivery without its message and its attempts."""
+    return {
+        "uid": str(row.uid),
+        "channel": row.channel.name,
+        "kind": row.kind,
+        "to": row.to,
+        "origin": str(row.origin) if row.origin else None,
+        "template": row.template,
+        "category": row.category,
+        "priority": row.priority,
+        "state": row.state,
+        "reason": row.reason or None,
+        "tries": row.attempts,
+        "instead_of": str(row.instead_of) if row.instead_of else None,
+        "due_at": time_of(row.due_at),
+        "created_at": time_of(row.created_at),
+        "finished_at": time_of(row.finished_at),
+    }
+
+
+def whole(row: Delivery) -> dict[str, Any]:
+    """A delivery with all there is to tell."""
+    return {**summary(row), **tell([row])[0]}
+
+
+def recovery(row: Recovery) -> dict[str, Any]:
+    """How far a recovery has come."""
+    return {
+        "id": row.pk,
+        "channel": row.channel.name,
+        "since": time_of(row.since),
+        "until": time_of(row.until),
+        "found": row.found,
+        "sent": row.sent,
+        "started_by": row.started_by,
+        "finished_at": time_of(row.finished_at),
+    }
 
 
 def _tell(row: Delivery, attempts: Iterable[Attempt]) -> dict[str, Any]:

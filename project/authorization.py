@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -17,6 +17,11 @@ class Caller(Protocol):
 
     source: str  # for example /shop
     scopes: Collection[str]
+
+
+def caller_of(request: Request) -> str:
+    """Who asks, for what is kept of it: the API (/shop)."""
+    return f"the API ({cast(Caller, request.auth).source})"
 
 
 class HasScope(BasePermission):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -37,7 +37,11 @@ def _moment(given: object) -> datetime:
     return found
 
 
-Moment = Annotated[datetime | None, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+_IN_JSON: Final = WithJsonSchema({"type": "string", "format": "date-time"})
+Time = Annotated[datetime, BeforeValidator(_moment), _IN_JSON]
+"""A time that has to be there."""
+
+Moment = Annotated[datetime | None, BeforeValidator(_moment), _IN_JSON]
 """A time that may be left out."""
 
 

@@ -19,11 +19,10 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-import cel
 import orjson
-from cel import stdlib
 
 from project import cel_syntax as syntax
+from project.cel_alone import cel, stdlib
 
 Json: TypeAlias = Any
 

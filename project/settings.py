@@ -271,7 +271,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"RunState": "workflows.models.RunState", "StepState": "workflows.models.StepState"},
+    "ENUM_NAME_OVERRIDES": {
+        "RunState": "workflows.models.RunState",
+        "StepState": "workflows.models.StepState",
+        "DeliveryState": "notifications.models.DeliveryState",
+    },
 }
 
 # --- what Carillon may touch -----------------------------------------------------------------------------------------

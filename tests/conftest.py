@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.db import connection
 from django.test import TransactionTestCase
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
 
 from project.children import last_lines
@@ -95,20 +95,26 @@ def shared_live(live_postgres: Postgres, django_db_blocker: DjangoDbBlocker) -> 
         yield live
 
 
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """A fresh page in a real Chromium; the test is skipped when this machine has none."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of one module; they are skipped when this machine has none.
+
+    Not for longer: Playwright keeps an event loop running in this thread, which other modules' tests would find.
+    """
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium or not Path(chromium).exists():
         pytest.skip("no Chromium here: install the package `chromium`, or set CHROMIUM to its path")
-    # Playwright keeps an event loop running in this thread, and Django would refuse its ORM beside one.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(15_000)
-        yield page
-        browser.close()
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Django would refuse its ORM beside the loop
+        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page, of somebody whom nothing here knows yet."""
+    with browser.new_context(viewport={"width": 1440, "height": 1000}) as context:
+        context.set_default_timeout(15_000)
+        yield context.new_page()
 
 
 @pytest.hookimpl(wrapper=True)

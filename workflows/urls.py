@@ -1,11 +1,14 @@
-"""The addresses of runs, steps and records, and of the pages that links in messages open."""
+"""The addresses of runs, steps, records and deliveries, and of the pages that links in messages open."""
 
 from django.urls import include, path
 
+from notifications.views import DeliveriesView
 from workflows import views
+from workflows.origins import caused_by
 from workflows.pages import DecisionPage
 
 api = [
+    path("deliveries", DeliveriesView.as_view(caused_by=caused_by), name="deliveries"),  # here runs are known
     path("runs", views.RunsView.as_view(), name="runs"),
     path("runs/cancel", views.CancelManyView.as_view(), name="cancel_runs"),
     path("runs/<uuid:uid>", views.RunView.as_view(), name="run"),
@@ -18,5 +21,6 @@ api = [
 ]
 urlpatterns = [
     path("api/v1/", include(api)),
+    path("api/v1/", include("notifications.urls")),
     path("steps/<str:token>", DecisionPage.as_view(), name="decision"),
 ]

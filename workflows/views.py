@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from project.api import BadRequest, Conflict, CursorPagination, Fault, Unprocessable
-from project.authorization import Caller, HasScope
+from project.authorization import HasScope, caller_of
 from project.body import Body, Moment, fields_of, not_null
 from project.identifiers import first_uid_at
 from project.names import unknown
@@ -130,7 +130,7 @@ class CancelView(APIView):
     )
     def post(self, request: Request, uid: UUID) -> Response:
         run = _run(uid)
-        if not engine.cancel(Run.objects.filter(pk=uid), reason=f"cancelled by {_caller(request)}"):
+        if not engine.cancel(Run.objects.filter(pk=uid), reason=f"cancelled by {caller_of(request)}"):
             raise Conflict(f"The run is {_run(uid).state}; only one that is running or waiting can be cancelled.")
         return Response(story.summary(_run(run.uid)))
 
@@ -151,7 +151,7 @@ class CancelManyView(APIView):
     )
     def post(self, request: Request) -> Response:
         runs = fields_of(request, Filter).chosen()
-        return Response({"cancelled": control.cancel(runs, reason=f"cancelled by {_caller(request)}")})
+        return Response({"cancelled": control.cancel(runs, reason=f"cancelled by {caller_of(request)}")})
 
 
 class RetryView(APIView):
@@ -194,7 +194,7 @@ class StartView(APIView):
     def post(self, request: Request, name: str) -> Response:
         given = fields_of(request, Input).input
         try:
-            run = control.start(name, given, by=_caller(request))
+            run = control.start(name, given, by=caller_of(request))
         except Workflow.DoesNotExist as error:
             raise Http404(unknown("workflow", name, _workflow_names())) from error
         except control.CannotStart as error:
@@ -328,7 +328,3 @@ def _run(uid: UUID) -> Run:
 
 def _workflow_names() -> list[str]:
     return list(Workflow.objects.order_by("name").values_list("name", flat=True))
-
-
-def _caller(request: Request) -> str:
-    return f"the API ({cast(Caller, request.auth).source})"

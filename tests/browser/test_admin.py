@@ -154,41 +154,6 @@ def test_by_hand_from_nothing_to_the_trace_of_an_event(admin: Admin, http_sink: 
     expect(page.locator("#content")).to_contain_text("big-orders")
 
 
-def test_every_page_fits_light_and_dark_wide_and_narrow(admin: Admin, http_sink: HttpSink, redis_url: str) -> None:
-    key = set_up(admin, http_sink.url("/hooks/shop"))
-    send(admin, key, 1, 2400.0, "Ada")
-    process()
-    event, run, delivery = Event.objects.get(), Run.objects.first(), Delivery.objects.first()
-    assert run is not None
-    assert delivery is not None
-    pages = {
-        "overview": "",
-        "event-list": "events/event/",
-        "event": f"events/event/{event.pk}/change/",
-        "sources": "events/source/",
-        "source": "events/source/shop/change/",
-        "event-type": "events/eventtype/order.paid/change/",
-        "subscriptions": "events/subscription/",
-        "subscription": "events/subscription/paid-orders/change/",
-        "workflow": "workflows/workflow/order-paid/change/",
-        "runs": "workflows/run/",
-        "run": f"workflows/run/{run.pk}/change/",
-        "records": "workflows/record/",
-        "deliveries": "notifications/delivery/",
-        "delivery": f"notifications/delivery/{delivery.pk}/change/",
-        "channel-types": "notifications/channel/add/",
-        "channel": "notifications/channel/shop-chat/change/",
-        "template": "notifications/template/order-paid/change/",
-        "recipient-add": "notifications/recipient/add/",
-    }
-    for name, path in pages.items():
-        for theme in ("light", "dark"):
-            admin.page.emulate_media(color_scheme=theme)
-            admin.open(path)
-            admin.picture(f"all-{name}-{theme}-1280")
-            admin.picture(f"all-{name}-{theme}-390", width=390)
-
-
 def test_mistakes_are_marked_at_their_lines(admin: Admin) -> None:
     page = admin.page
     admin.open("workflows/workflow/add/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 import requests
 from django.db import connection
@@ -110,3 +112,11 @@ def test_the_original_can_be_read_by_who_may_read_events(url: str, shop: Produce
     assert original.json()["headers"]["x-github-event"] == "workflow_run"
     sent = shop.send({"type": "note"}).json()["uid"]
     refused(shop.get(f"/{sent}/original"), 404)
+
+
+def test_the_page_of_the_event_shows_the_call_as_it_came(url: str, admin_client: Client) -> None:
+    uid = call(url).json()["uid"]
+    page = admin_client.get(f"/admin/events/event/{uid}/change/").content.decode()
+    assert "The call that brought it" in page
+    assert "x-github-event" in page
+    assert html.escape(BODY.decode()[:40]) in page

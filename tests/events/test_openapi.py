@@ -9,6 +9,7 @@ import requests
 import schemathesis
 from django.core.management import call_command
 from django.db import transaction
+from django.db.models.functions import Now
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -16,6 +17,7 @@ from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from events.models import Subscription
+from notifications.models import Channel, Delivery, DeliveryState, Recovery
 from tests.events.conftest import Producer
 from workflows import engine
 from workflows.models import Record
@@ -65,13 +67,15 @@ def test_the_document_is_valid_and_complete(tmp_path: Any) -> None:
 OPERATIONS = [
     *("send_events", "list_events", "get_event", "get_original", "trace_event", "replay_event", "call_hook"),
     *("list_runs", "get_run", "cancel_run", "cancel_runs", "retry_run", "start_run", "complete_step"),
+    *("list_deliveries", "get_delivery", "retry_delivery", "recover_deliveries", "get_recovery"),
     *("list_records", "get_record"),
     *("dry_run_subscription", "check_expression"),
 ]
 
 
-def known(shop: Producer) -> list[dict[str, str]]:
-    """What is there, as path parameters: an event, a run that waits for a decision and one that failed, a record."""
+def known(shop: Producer) -> list[dict[str, Any]]:
+    """What is there, as path parameters: an event, a run that waits for a decision and one that failed, a delivery that
+    did, a record, a recovery."""
     event = shop.send({"type": "note"}).json()["uid"]
     version, _ = publish("name: w\nsteps: [{id: ack, action: approval}]")
     failing, _ = publish("name: f\nsteps: [{id: no, action: fail, with: {message: no}}]")
@@ -82,8 +86,20 @@ def known(shop: Producer) -> list[dict[str, str]]:
         pass
     Record.objects.create(collection="c", key="k", value={"a": 1})
     Subscription.objects.create(name="w", types=["*"], workflow=version.workflow, filter="event.data.a > 1")
-    more = {"token": token_of(waiting.uid, "ack"), "name": "w", "collection": "c", "key": "k", "source": "s"}
-    return [{"uid": str(uid), **more} for uid in (event, waiting.uid, failed.uid)]
+    channel = Channel.objects.create(name="w", type="webhook", settings={"url": "https://example.com"})
+    delivery = Delivery.objects.create(
+        channel=channel, kind="webhook", message={"text": "hello"}, state=DeliveryState.FAILED, finished_at=Now()
+    )
+    number = Recovery.objects.create(channel=channel, since=Now(), found=0).pk
+    more = {
+        "number": number,
+        "token": token_of(waiting.uid, "ack"),
+        "name": "w",
+        "collection": "c",
+        "key": "k",
+        "source": "s",
+    }
+    return [{"uid": str(uid), **more} for uid in (event, waiting.uid, failed.uid, delivery.uid)]
 
 
 def test_every_operation_is_tried(shop: Producer) -> None:
@@ -115,7 +131,11 @@ def test_every_answer_is_a_documented_one(shop: Producer, operation: str, mode: 
     @SETTINGS
     @given(case=schema.find_operation_by_id(operation).as_strategy(generation_mode=mode), data=st.data())
     def check(case: schemathesis.Case[Any], data: st.DataObject) -> None:
-        if mode is GenerationMode.POSITIVE and case.path_parameters and (choice := data.draw(st.integers(0, 5))) < 3:
+        if (
+            mode is GenerationMode.POSITIVE
+            and case.path_parameters
+            and (choice := data.draw(st.integers(0, 7))) < len(there)
+        ):
             case.path_parameters = {name: there[choice][name] for name in case.path_parameters}
         response = case.call(base_url=shop.url.partition("/api")[0], headers={"Authorization": f"Bearer {shop.key}"})
         if "needs more than 64 bits" in response.text:

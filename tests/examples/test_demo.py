@@ -1,6 +1,7 @@
 """`manage.py demo` against a whole stack: three stories that end in delivered mail and chat, or a reason."""
 
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,11 +16,27 @@ from workflows.models import Record
 pytestmark = pytest.mark.flow
 
 
-@pytest.fixture
-def stack(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Live:
+@pytest.fixture(scope="module")
+def chat() -> Iterator[HttpSink]:
+    sink = HttpSink().start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="module")
+def mail() -> Iterator[SmtpSink]:
+    sink = SmtpSink().start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(shared_live: Live, chat: HttpSink, mail: SmtpSink) -> Live:
+    """One for all tests: each leaves its events and rows to those that follow."""
+    live = shared_live
     live.environment |= {
-        "EMAIL_URL": smtp_sink.url,
-        "INBOX_SLACK_URL": http_sink.url("/slack"),
+        "EMAIL_URL": mail.url,
+        "INBOX_SLACK_URL": chat.url("/slack"),
         "GITHUB_WEBHOOK_SECRET": "of the demo's GitHub",
         "ALERTMANAGER_TOKEN": "of-the-demos-alertmanager",
         "NO_COLOR": "1",
@@ -31,7 +48,7 @@ def stack(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Live:
     return live
 
 
-def test_the_demo_tells_three_stories_to_their_end(stack: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> None:
+def test_the_demo_tells_three_stories_to_their_end(stack: Live, chat: HttpSink, mail: SmtpSink) -> None:
     told = stack.manage("demo")
     assert told.endswith("All three stories ended in delivered mail and chat.\n")
     for story in STORIES:
@@ -46,8 +63,8 @@ def test_the_demo_tells_three_stories_to_their_end(stack: Live, http_sink: HttpS
     assert Incident.objects.get().status == "failed"
     assert Order.objects.get().customer == "Ada"
     assert Record.objects.get().value["alerts"] == 2
-    assert len(http_sink.wait_for(3, "/slack")) == 3
-    assert {to for mail in smtp_sink.mails for to in mail.recipients} == {"ada@example.com", "care@example.com"}
+    assert len(chat.wait_for(3, "/slack")) == 3
+    assert {to for one in mail.mails for to in one.recipients} == {"ada@example.com", "care@example.com"}
 
 
 def test_the_demos_webhooks_are_believed_by_their_secrets_only(stack: Live) -> None:
@@ -57,8 +74,8 @@ def test_the_demos_webhooks_are_believed_by_their_secrets_only(stack: Live) -> N
         assert told in caught.value.stderr
 
 
-def test_the_demo_says_what_did_not_happen(stack: Live, smtp_sink: SmtpSink) -> None:
-    smtp_sink.stop()
+def test_the_demo_says_what_did_not_happen(stack: Live, mail: SmtpSink) -> None:
+    mail.stop()
     with pytest.raises(subprocess.CalledProcessError) as caught:
         stack.manage("demo", "--seconds", "2")
     assert caught.value.returncode == 1

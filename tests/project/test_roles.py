@@ -396,6 +396,11 @@ API = {
     ("cancel_runs", "POST"): OPERATOR,
     ("retry_run", "POST"): OPERATOR,
     ("start_run", "POST"): OPERATOR,
+    ("deliveries", "GET"): VIEWER,
+    ("delivery", "GET"): VIEWER,
+    ("retry_delivery", "POST"): OPERATOR,
+    ("recover_deliveries", "POST"): OPERATOR,
+    ("recovery", "GET"): VIEWER,
     ("records", "GET"): VIEWER,
     ("record", "GET"): VIEWER,
     ("complete_step", "POST"): ANYBODY,  # the token is the permission
@@ -414,7 +419,7 @@ def test_the_table_names_every_address_of_the_api() -> None:
 
 
 def address(name: str, rows: Rows) -> str:
-    event, run = rows[Event], rows[Run]
+    event, run, delivery = rows[Event], rows[Run], rows[Delivery]
     arguments: dict[str, list[Any]] = {
         "event": [event.pk],
         "trace": [event.pk],
@@ -425,6 +430,9 @@ def address(name: str, rows: Rows) -> str:
         "records": ["orders"],
         "record": ["orders", "A-1"],
         "complete_step": [token_of(run.pk, "decide")],
+        "delivery": [delivery.pk],
+        "retry_delivery": [delivery.pk],
+        "recovery": [1],
         "run": [run.pk],
         "cancel_run": [run.pk],
         "retry_run": [run.pk],

@@ -1,0 +1,1 @@
+"""A Django project that is not Carillon, and sends it events by clients/django."""
