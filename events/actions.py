@@ -13,13 +13,13 @@ from pydantic import AfterValidator
 from events import cloudevents, ingest, waiting
 from events.catalogue import catalogue
 from events.cloudevents import Incoming
-from events.models import OWN_SOURCE, Event, EventType, EventWait
+from events.models import Event, EventType, EventWait
 from events.samples import example_of
 from project import bulk
 from project.api import Problem
 from project.durations import Duration, format_duration
 from project.expressions import EvaluationError, ExpressionError, is_dynamic
-from project.identifiers import new_uid
+from project.identifiers import OWN_SOURCE, new_uid
 from project.names import unknown
 from workflows.actions import Action, Call, StepError, Wait, action
 from workflows.actions.base import Json, Named, Rehearsal, Turn, longer_than_nothing

@@ -7,8 +7,8 @@ import shlex
 from typing import Any, Final
 
 from events.cloudevents import PLAIN, STRUCTURED
-from events.models import OWN_SOURCE, Event
-from project.identifiers import new_uid
+from events.models import Event
+from project.identifiers import OWN_SOURCE, new_uid
 
 LONGEST: Final = 30_000  # characters of an argument; Linux takes 128 KiB, and a character has up to four bytes
 KEY: Final = "$CARILLON_API_KEY"  # the shell fills it in

@@ -16,12 +16,13 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from events import cloudevents, ingest, stored
 from events.compatibility import REFUSED, Toll, Trial, breaks, toll
 from events.ingest import Stored
-from events.models import OWN_SOURCE, EventType, Source
+from events.models import EventType, Source
 from events.review import Review
 from events.review_panel import chosen_days, progress
 from events.schemas import SchemaError, Validator
 from project.api import Problem
 from project.editor import JSONCodeField
+from project.identifiers import OWN_SOURCE
 from project.panels import panel, sealed, unsealed
 from project.rates import Rate
 

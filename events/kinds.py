@@ -9,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 from pydantic import BaseModel, ConfigDict, Field
 
-from events.models import OWN_SOURCE, SECRETS, Event, EventSchema, EventType, Schedule, Source, Subscription
+from events.models import SECRETS, Event, EventSchema, EventType, Schedule, Source, Subscription
 from events.sources import adapters
 from project.faults import fault, place_of
+from project.identifiers import OWN_SOURCE
 from project.kinds import Conceal, Json, RowKind, Spec, kinds, one_of
 from project.plugin import concealed
 from workflows.models import Run, Workflow

@@ -24,7 +24,7 @@ from project.cron import Cron, CronError, zone_named
 from project.due import Due, DueQuerySet, due_index
 from project.expressions import ExpressionError, compile_expression
 from project.faults import by_field, fault
-from project.identifiers import new_uid
+from project.identifiers import OWN_SOURCE, new_uid
 from project.json_field import JSONField
 from project.names import unknown
 from project.plugin import SettingsError, problems_here
@@ -38,7 +38,6 @@ type_name = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Letters, digits, d
 type_pattern = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)?\*")
 
 SECRETS: Final = ("secret", "previous_secret")  # of a source
-OWN_SOURCE: Final = "/carillon"  # of events that Carillon itself makes
 MAX_PATH: Final = 200  # characters of the field that a wait is found by
 FILTER_VARIABLES: Final = ("event",)
 

@@ -48,6 +48,9 @@ class Request:
     receivers is named. `origin` is what caused it: what one origin sends to one address by one channel is sent once,
     however often it is asked for. A second notification with the same `dedupe_key` to one address by one channel is
     skipped for an hour. A `draft` is used in place of the stored template: for a test of what is not saved yet.
+
+    `event` has the attributes of a CloudEvent whose data is `data`: it is published as it is, to channels that take
+    events, and nothing is rendered.
     """
 
     origin: UUID | None
@@ -55,11 +58,12 @@ class Request:
     template: str = ""
     channel: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] | None = None
+    data: Any = None
     category: str = ""
     priority: str = Priority.NORMAL
     dedupe_key: str = ""
     draft: LiveTemplate | None = None
+    event: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +140,29 @@ def compose_test(channel: LiveChannel, to: str, by: str) -> Delivery:
     return draft
 
 
-def objection(target: str, channel: str | None = None) -> str:
+def takes_events(channel: LiveChannel) -> bool:
+    """Whether events can be published to a channel of this type."""
+    kind = channel_types.get(channel.kind)
+    return kind is not None and "event" in kind.parts
+
+
+def objection(target: str, channel: str | None = None, *, words: bool = True) -> str:
     """Why `compose` would refuse to notify this target, by this channel if one is named; "" when it would not.
 
-    For checking configuration when it is saved. A topic that no recipient has yet is no objection.
+    `words`: there is a template. For checking configuration when it is saved. A topic that no recipient has yet is no
+    objection.
     """
     request = Request(origin=None, to=[target], channel=channel)
     recipients = _Recipients.named_in([request])
     if target.startswith("topic:") and not recipients.by_topic:
         return ""
     try:
-        list(_targets(request, catalogue(), recipients))
+        targets = list(_targets(request, catalogue(), recipients))
     except ComposeError as error:
         return str(error)
+    for found in targets if not words else ():
+        if found.channel.type is not None and not found.channel.type.parts.isdisjoint(PARTS):
+            return f"channel {found.channel.name} ({found.channel.kind}) sends text, so the step needs a template"
     return ""
 
 
@@ -354,6 +368,8 @@ def _drafts(request: Request, targets: Sequence[Target], known: Catalogue, now: 
     words = _Words(request, known)
     drafts = []
     for target in targets:
+        if request.event is not None and not takes_events(target.channel):
+            raise ComposeError(f"channel {target.channel.name} is of type {target.channel.kind}, which takes no events")
         draft = _draft(request, target, now, words.for_target)
         drafts.append(draft)
         replacement = None if target.channel.enabled else _stand_in(target.channel, target.recipient, known)
@@ -459,10 +475,13 @@ class _Words:
         self._request = request
         self._known = known
         self._template = request.draft or known.templates.get(request.template)
-        self._context = {**request.context, **(request.data or {})}
+        self._context = {**request.context, **(request.data or {})} if request.event is None else {}
         self._made: dict[tuple[str, frozenset[str]], dict[str, Any]] = {}
 
     def for_target(self, target: Target) -> dict[str, Any]:
+        if self._request.event is not None:
+            event = {"type": self._request.event["type"], "event": self._request.event, "data": self._request.data}
+            return _readable(event, target)
         language = target.recipient.language if target.recipient else ""
         parts = self._parts(target.channel)
         key = (language, parts)
@@ -484,7 +503,14 @@ class _Words:
             event = self._context.get("event")
             data = self._request.data
             message["data"] = data if data is not None else event if event is not None else self._context
+        if "event" in parts:
+            message["event"] = self._about()
         return message
+
+    def _about(self) -> dict[str, Any]:
+        """What keeps a notification in line with others about the same thing: the subject of the event it tells of."""
+        event = self._context.get("event")
+        return {"subject": event["subject"]} if isinstance(event, Mapping) and event.get("subject") else {}
 
     def _rendered(self, channel: LiveChannel, language: str, parts: frozenset[str]) -> dict[str, str]:
         if parts.isdisjoint(PARTS):

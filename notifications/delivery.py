@@ -109,6 +109,7 @@ async def attempt(job: Job, transport: Transport) -> Receipt:
             text=message.get("text", ""),
             html=message.get("html", ""),
             data=message.get("data"),
+            event=message.get("event") or {},
         ),
         transport,
     )

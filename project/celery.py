@@ -8,6 +8,7 @@ import structlog
 from celery import Celery
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # celery-types lacks it
 from celery.signals import heartbeat_sent, worker_init
+from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 from kombu.transport.redis import Channel
@@ -28,6 +29,9 @@ DjangoWorkerFixup.close_database = _close_old_connections
 # A worker that loses its broker puts back the messages it has not begun, fails at that, and ends (kombu 5.7.0). Bells
 # need not be put back. tests/chaos/faults.py stops Redis under load.
 Channel.do_restore = False
+
+# On quorum queues a worker would declare 28 queues and exchanges for tasks with an eta, and there are none.
+DelayedDelivery.include_if = lambda self, c: False  # type: ignore[method-assign]
 
 log = structlog.get_logger(__name__)
 

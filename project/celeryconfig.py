@@ -3,27 +3,16 @@
 from django.conf import settings
 from kombu import Queue
 
+from project import celerybroker
+
 broker_url = settings.CELERY_BROKER_URL
-# A web process must never wait for Redis; a worker lives from it.
-_patience = 0.5 if settings.PROCESS == "web" else 5
-broker_transport_options = (
-    {
-        "visibility_timeout": 300,
-        "unacked_restore_interval": 5,
-        "unacked_restore_throttle": 2,
-        "unacked_mutex_expire": 30,
-        "socket_timeout": _patience,
-        "socket_connect_timeout": min(_patience, 2),
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0.2,
-        "interval_max": 0.5,
-    }
-    if broker_url.startswith(("redis", "sentinel", "unix"))
-    else {}
+_broker = celerybroker.kind(broker_url)
+broker_transport_options = celerybroker.transport_options(
+    broker_url,
+    patience=0.5 if settings.PROCESS == "web" else 5,  # a web process must never wait; a worker lives from it
+    prefix=settings.SQS_QUEUE_PREFIX,
 )
+broker_connection_timeout = 2
 broker_connection_max_retries = None
 broker_connection_retry_on_startup = True
 
@@ -49,16 +38,19 @@ task_routes = {
     "notifications.recover": "notifications",
 }
 task_default_queue = "events"
-task_queues = [
-    Queue(name, routing_key=name) for name in dict.fromkeys(task_routes.values())
-]  # direct, declared by name
+task_queues = [  # direct, declared by name
+    Queue(name, routing_key=name, queue_arguments=celerybroker.queue_arguments(broker_url))
+    for name in dict.fromkeys(task_routes.values())
+]
 # Early acknowledgement: the row's lock or lease is the real one, so a lost message costs a second, never work.
 task_acks_late = False
 task_reject_on_worker_lost = False
 worker_prefetch_multiplier = 1
 task_soft_time_limit = 60
 task_time_limit = 90
-worker_send_task_events = True
+# SQS has neither: what a worker would say of itself needs a queue for whoever listens.
+worker_send_task_events = _broker != celerybroker.SQS
+worker_enable_remote_control = _broker != celerybroker.SQS
 worker_max_tasks_per_child = 5000
 worker_max_memory_per_child = 300_000  # KiB
 worker_soft_shutdown_timeout = 10.0

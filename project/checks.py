@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from project.celerybroker import SQS, is_redis_url, kind
 from project.databases import DIALECTS, place
 
 
@@ -30,11 +31,26 @@ def secret_keys(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def redis_url(**kwargs: Any) -> list[CheckMessage]:
-    if settings.REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    if not settings.REDIS_URL or is_redis_url(settings.REDIS_URL):
         return []
     return [
         Error(
             f"REDIS_URL: {settings.REDIS_URL!r} is not a Redis address.", hint="redis://host:6379/0", id="carillon.E002"
+        )
+    ]
+
+
+@register()
+def broker(**kwargs: Any) -> list[CheckMessage]:
+    """What the broker's client needs is optional."""
+    needs = {SQS: ("boto3", "pycurl")}.get(kind(settings.CELERY_BROKER_URL), ())
+    if not (missing := [package for package in needs if not find_spec(package)]):
+        return []
+    return [
+        Error(
+            f"CELERY_BROKER_URL: {kind(settings.CELERY_BROKER_URL)} needs what is not installed: {', '.join(missing)}.",
+            hint="pip install -r requirements-brokers.txt",
+            id="carillon.E005",
         )
     ]
 

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 TICK: Final = 1.0
 AUDIT_EVERY: Final = 60.0  # seconds between two audits of the ledger
 PATIENCE: Final = 6.0  # seconds that the end waits for an audit: its statements take no longer
-SLICE: Final = 2.0  # seconds of a stage's work between two looks at Redis
+SLICE: Final = 2.0  # seconds of a stage's work between two looks at the broker
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # a process that is gone
 LOCK: Final = 0x6361_7269_6C6C_6F6E  # "carillo n": the advisory lock that lets one clock tick
 
@@ -97,7 +97,7 @@ class Clock:
     def _ring(self, stage: str) -> None:
         try:
             outcome = send(stage, by="clock")
-        except Exception as error:  # whatever Redis, kombu or DNS raise: this is what the clock is for
+        except Exception as error:  # whatever the broker, kombu or DNS raise: this is what the clock is for
             outcome = "failed"
             if self._deaf_since is None:
                 self._deaf_since = time.monotonic()
@@ -109,7 +109,7 @@ class Clock:
         metrics.count("carillon_bells_total", stage=stage, outcome=outcome)
 
     def _drain(self) -> None:
-        """Do the stages' work here: losing Redis costs speed, never progress."""
+        """Do the stages' work here: losing the broker costs speed, never progress."""
         for stage in stages.values():
             try:
                 counts, _ = stage.drain_for(SLICE)
@@ -119,4 +119,4 @@ class Clock:
                 log.exception("stage not drained", stage=stage.name)
                 continue
             if any(counts.values()):
-                log.info("drained without Redis", stage=stage.name, **counts)
+                log.info("drained without the broker", stage=stage.name, **counts)

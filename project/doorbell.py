@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from celery import current_app
 from django.core.cache import cache
-from django.db import transaction
+from django.db import close_old_connections, connection, transaction
 
 from project import metrics
 
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 WAITING_FOR: Final = 2  # seconds after which a message that nobody took is thought lost
 PAUSE: Final = 0.02  # between two rounds of ringing: what comes in meanwhile shares one ring
 MUTED_FOR: Final = 3.0  # seconds without ringing after a failure
+CONFIRMED_WITHIN: Final = 2.0  # seconds; only RabbitMQ confirms
 
 
 class Doorbell:
@@ -55,6 +56,7 @@ class Doorbell:
             self._flag.clear()
             with self._lock:
                 wanted, self._wanted = self._wanted, {}
+            close_old_connections()  # for the cache, where that is a table
             for stage, by in wanted.items():
                 self._send(stage, by)
             time.sleep(PAUSE)
@@ -65,7 +67,8 @@ class Doorbell:
             return
         try:
             outcome = send(stage, by)
-        except Exception as error:  # whatever Redis, kombu or DNS raise: the rows are safe, the clock finds them
+        except Exception as error:  # whatever the broker, kombu or DNS raise: rows are safe, the clock finds them
+            connection.close()
             self._muted_until = time.monotonic() + MUTED_FOR
             outcome = "failed"
             log.warning("bell failed", stage=stage, error=str(error), muted_for=MUTED_FOR)
@@ -73,10 +76,10 @@ class Doorbell:
 
 
 def send(stage: str, by: str = "") -> str:
-    """Send one message for the stage, unless one is waiting; returns "rung" or "waiting". Raises when Redis is away."""
+    """Send a message for the stage, unless one is waiting: "rung" or "waiting". Raises when the broker is away."""
     if not cache.add(_key(stage), 1, WAITING_FOR):
         return "waiting"
-    current_app.send_task(stage, kwargs={"by": by}, ignore_result=True)
+    current_app.send_task(stage, kwargs={"by": by}, ignore_result=True, confirm_timeout=CONFIRMED_WITHIN)
     return "rung"
 
 

@@ -1,9 +1,16 @@
 """Flower's settings: the live view on the tasks. What has to last is in the admin; Flower forgets when it restarts."""
 
+import sys
+
 from celery.signals import import_modules
+from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from project import flowerlogin
+from project.celerybroker import SQS, kind
+
+if kind(settings.CELERY_BROKER_URL) == SQS:
+    sys.exit("Flower can see nothing on SQS: workers say nothing of themselves there. Carillon's admin shows all runs.")
 
 # Flower shows what workers tell it, so it needs none of our models and tasks: 3 s and 80 MB less.
 import_modules.receivers = []

@@ -2,10 +2,12 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import uuid_utils.compat
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OWN_SOURCE: Final = "/carillon"  # the CloudEvents source of what Carillon itself makes
 
 
 def new_uid() -> uuid.UUID:

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from project import databases
+from project import celerybroker, databases
 from project.environment import Shared
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -216,20 +216,30 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     else "",
 )
 
-# --- Redis and Celery ------------------------------------------------------------------------------------------------
+# --- Celery and its broker, and the cache ----------------------------------------------------------------------------
 
-REDIS_URL = env.str("REDIS_URL", "redis://localhost:6379/0")
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", REDIS_URL)
+REDIS_URL = env.str("REDIS_URL", "")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or REDIS_URL or "redis://localhost:6379/0"
+if not REDIS_URL and celerybroker.is_redis_url(CELERY_BROKER_URL):
+    REDIS_URL = CELERY_BROKER_URL
+SQS_QUEUE_PREFIX = env.str("SQS_QUEUE_PREFIX", "carillon-")
 # Bells ask the cache whether one is already waiting. A web request never waits for it: doorbell.py has its own thread.
-CACHES = {
+# Where there is no Redis, a table is as good (project/migrations/0006_cache_table.py).
+CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "carillon",
         "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "health_check_interval": 10},
     }
+    if REDIS_URL
+    else {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "carillon_cache",
+        "KEY_PREFIX": "carillon",
+    }
 }
-# How long Redis may be silent before the clock does the work of the bells itself.
+# How long the broker may be silent before the clock does the work of the bells itself.
 CLOCK_DRAINS_AFTER = env.float("CLOCK_DRAINS_AFTER", 10.0)
 
 # --- HTTP API --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import environ
 from cryptography.fernet import Fernet
 
 from project import envfile
+from project.celerybroker import SQS, kind
 from project.children import kill, last_lines, spawn
 from project.embedded import Postgres, ServerError, Valkey
 from project.processes import PROCESSES
@@ -88,7 +89,8 @@ def run(wishes: Wishes, running: ExitStack) -> None:
     values = remember(wishes, servers)
     supervisor = Supervisor(wishes.data / "logs", say, stops_first="web")
     running.callback(supervisor.stop)
-    start_processes(wishes, values, supervisor, ["web", "inbox", "flower"])  # they need no tables before they are asked
+    flower = ["flower"] if values["FLOWER_URL"] else []
+    start_processes(wishes, values, supervisor, ["web", "inbox", *flower])  # they need no tables before they are asked
     bootstrap(wishes, values)
     start_processes(wishes, values, supervisor, ["worker", "performer", "sender", "clock"])
     wait_until_ready(wishes, supervisor)
@@ -140,11 +142,11 @@ def data_directory(path: Path) -> Iterator[None]:
 
 
 def start_servers(wishes: Wishes, running: ExitStack) -> dict[str, str]:
-    """DATABASE_URL and REDIS_URL, of the given servers or of our own."""
+    """DATABASE_URL and REDIS_URL, of the given servers or of our own. With another broker there may be no Redis."""
     urls = {name: wishes.environment.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
     if not urls["DATABASE_URL"]:
         urls["DATABASE_URL"] = running.enter_context(Postgres(wishes.data / "postgres")).create_database()
-    if not urls["REDIS_URL"]:
+    if not urls["REDIS_URL"] and not wishes.environment.get("CELERY_BROKER_URL"):
         urls["REDIS_URL"] = running.enter_context(Valkey(wishes.data / "valkey")).url
     return urls
 
@@ -160,15 +162,17 @@ def remember(wishes: Wishes, servers: Mapping[str, str]) -> dict[str, str]:
         "GITHUB_WEBHOOK_SECRET": secrets.token_urlsafe(24),
         "ALERTMANAGER_TOKEN": secrets.token_urlsafe(24),
     }
+    broker = given.get("CELERY_BROKER_URL") or servers["REDIS_URL"]
     smtp_port = wishes.ports["INBOX_SMTP_PORT"]
     values = {
         "CARILLON_URL": wishes.url,
-        "FLOWER_URL": f"http://{HOST}:{wishes.ports['FLOWER_PORT']}",
+        # SQS carries nothing that Flower could show.
+        "FLOWER_URL": "" if kind(broker) == SQS else f"http://{HOST}:{wishes.ports['FLOWER_PORT']}",
         "INBOX_URL": f"{wishes.url}/inbox/",
         "INBOX_SLACK_URL": f"{wishes.url}/inbox/slack",
         "INBOX_SMTP_PORT": str(smtp_port),
         **servers,
-        "CELERY_BROKER_URL": given.get("CELERY_BROKER_URL") or servers["REDIS_URL"],
+        "CELERY_BROKER_URL": broker,
         "EMAIL_URL": given.get("EMAIL_URL") or f"smtp://{HOST}:{smtp_port}",
         "OUTBOUND_ALLOW": ",".join(filter(None, [given.get("OUTBOUND_ALLOW"), f"{HOST}:{wishes.ports['PORT']}"])),
         "DEBUG": "1",
@@ -239,7 +243,7 @@ def welcome(wishes: Wishes, values: Mapping[str, str], *, seconds: float) -> str
               {values["CARILLON_ADMIN_USER"]} / {values["CARILLON_ADMIN_PASSWORD"]}
     API       {wishes.url}/api/docs
               key {values["CARILLON_API_KEY"]}
-    Flower    {values["FLOWER_URL"]}   with the admin's login
+    Flower    {_flower(values)}
     Inbox     {values["INBOX_URL"]}   mail and chat that Carillon sends
     Logs      {wishes.data / "logs"}
     Settings  {wishes.file}   commands in a second terminal find this stack through it
@@ -254,6 +258,11 @@ curl -sS {wishes.url}/api/v1/events \\
   Or all the examples: make demo (in a second terminal). Ctrl-C stops everything.
 {rule}
 """
+
+
+def _flower(values: Mapping[str, str]) -> str:
+    url = values["FLOWER_URL"]
+    return f"{url}   with the admin's login" if url else "is not started: it can see nothing on SQS"
 
 
 def say(text: str) -> None:

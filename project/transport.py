@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import inspect
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
+import structlog
 
 from project.http import guarded_session
 
+log = structlog.get_logger(__name__)
+
 
 class Closable(Protocol):
-    def close(self) -> None: ...
+    def close(self) -> Awaitable[None] | None: ...
 
 
 R = TypeVar("R", bound=Closable)
@@ -43,4 +47,9 @@ class Transport:
         if self._http is not None:
             await self._http.close()
         for kept in self._kept.values():
-            kept.close()
+            try:
+                closing = kept.close()
+                if inspect.isawaitable(closing):
+                    await closing
+            except Exception as error:  # a client's own trouble with its end must not keep the others open
+                log.info("not closed in order", kept=type(kept).__name__, error=type(error).__name__)

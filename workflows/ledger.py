@@ -83,7 +83,7 @@ STEPS: Final = audited(
 TOLD: Final = audited(
     Sum(
         name="told",
-        says="deliveries that notify steps name = deliveries they made",
+        says="deliveries that notify and publish steps name = deliveries they made",
         rows=StepRun,
         shown=Run,
         # A stand-in is made later, by the sender, so the step does not name it. A delivery may have another origin than
@@ -96,13 +96,13 @@ TOLD: Final = audited(
             FROM (
                 SELECT uid AS origin, run_id AS run, step,
                     jsonb_array_elements_text(output -> 'deliveries')::uuid AS named
-                FROM workflows_steprun WHERE uid > %(after)s AND uid <= %(upto)s AND action = 'notify'
+                FROM workflows_steprun WHERE uid > %(after)s AND uid <= %(upto)s AND action IN ('notify', 'publish')
             ) AS outputs FULL JOIN (
                 SELECT origin, uid AS made, instead_of
                 FROM notifications_delivery WHERE origin > %(after)s AND origin <= %(upto)s
             ) AS deliveries ON deliveries.origin = outputs.origin AND made = named
             WHERE named IS NOT NULL OR (instead_of IS NULL
-                AND (SELECT action = 'notify' FROM workflows_steprun WHERE uid = deliveries.origin))
+                AND (SELECT action IN ('notify', 'publish') FROM workflows_steprun WHERE uid = deliveries.origin))
         """,
     )
 )

@@ -99,6 +99,14 @@ def _channels() -> Names:
     }
 
 
+@named("broker channels")
+def _broker_channels() -> Names:
+    """Those that `publish` takes."""
+    kinds = {name for name, kind in channel_types.items() if "event" in kind.parts}
+    publishing = set(Channel.objects.filter(type__in=kinds).values_list("name", flat=True))
+    return {name: told for name, told in _channels().items() if name in publishing}
+
+
 @named("targets")
 def _targets() -> Names:
     """What `to` of a notification takes."""

@@ -34,7 +34,7 @@ exception counts as a SendError worth another try, and is logged, because it is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -69,6 +69,7 @@ class Outgoing:
     text: str = ""
     html: str = ""
     data: Any = None  # JSON, for receivers that are programs
+    event: Mapping[str, Any] = field(default_factory=dict)  # CloudEvents attributes, for receivers that take events
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ class ChannelType(Plugin):
     """What `to` is called for this type ("e-mail address"); None: a channel of this type knows itself where to go."""
 
     parts: ClassVar[frozenset[str]] = frozenset({"subject", "text"})
-    """What of a message this type sends, of subject, text, html and data. Only these are rendered."""
+    """What of a message this type sends, of subject, text, html, data and event. Only these are made. One that sends
+    the event can be published to (broker.py)."""
 
     rotating: ClassVar[tuple[str, str] | None] = None
     """The settings that hold the secret both sides know, and the one before it, which stays valid while the far side

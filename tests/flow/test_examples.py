@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -9,16 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import amqp
 import psycopg
 import pytest
+import redis
 import requests
 import yaml
 from django.utils import timezone
 
 from events.models import ApiKey, Source
 from examples.ops.models import Order
-from notifications.models import Channel
+from notifications.models import Channel, Delivery
 from project.scopes import Scope
+from tests import counterparts
 from tests.live import Live, wait_until
 from tests.sinks import Answer, HttpSink, SmtpSink
 from tests.workflows.outside import billing
@@ -42,6 +46,8 @@ class Stack:
             INBOX_SLACK_URL="http://127.0.0.1:1/nobody",
             WORKFLOW_TASKS="billing.*",
             WORKFLOW_DATABASES=f"warehouse={live.postgres.url_of('warehouse')}",
+            STREAMS_URL=live.valkey.url,
+            RABBITMQ_URL="amqp://guest:guest@127.0.0.1:5672/",
         )
         live.manage("apply", "examples")
         Channel.objects.update(retry_schedule=["0s"])
@@ -243,6 +249,34 @@ def test_another_database(stack: Stack) -> None:
         assert connection.execute("SELECT order_id FROM orders ORDER BY 1").fetchall() == [("A-1",), ("A-2",)]
         assert connection.execute("SELECT sku, n FROM stock ORDER BY 1").fetchall() == [("bell", 8), ("rope", 8)]
         assert connection.execute("SELECT orders, amount FROM daily").fetchall() == [(2, 241)]
+
+
+def test_events_that_go_on_to_other_systems(stack: Stack) -> None:
+    stack.live.manage("apply", "examples/brokers/brokers.yaml.example")
+    with (
+        counterparts.rabbitmq() as port,
+        amqp.Connection(f"127.0.0.1:{port}") as connection,
+        redis.Redis.from_url(stack.live.valkey.url, decode_responses=True) as streams,
+    ):
+        channel: Any = connection.channel()
+        queue = channel.queue_declare(exclusive=True).queue
+        channel.queue_bind(queue, "amq.topic", "shop.invoice.*")
+        (run,) = stack.send("basket.ordered", {"basket": "B-1", "amount": 120.5})
+        run = stack.ends(run)
+        (_, entry), *more = wait_until(lambda: streams.xrange("shop-events"), what="the entry of the stream")
+        message = wait_until(lambda: channel.basic_get(queue, no_ack=True), what="the message of the exchange")
+        assert not more
+        assert channel.basic_get(queue, no_ack=True) is None
+    event = run.input
+    assert (entry["ce-id"], entry["ce-source"], entry["ce-type"]) == (event["id"], event["source"], "basket.ordered")
+    assert json.loads(entry["data"]) == {"basket": "B-1", "amount": 120.5}
+    headers = message.properties["application_headers"]
+    assert (headers["cloudEvents:type"], headers["cloudEvents:source"]) == ("invoice.requested", "/carillon")
+    assert (headers["cloudEvents:id"], headers["cloudEvents:subject"]) == (f"{run.pk}/bill", "B-1")
+    assert json.loads(message.body) == {"basket": "B-1", "amount": 120.5, "because": event["id"]}
+    (uid,) = run.steps["bill"]["output"]["deliveries"]
+    assert message.properties["message_id"] == uid
+    wait_until(lambda: Delivery.objects.filter(state="delivered", pk=uid).exists(), what="the outcome")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

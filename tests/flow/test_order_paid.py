@@ -7,8 +7,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from events.models import Subscription
 from examples.ops.models import Order
 from notifications.models import Attempt
 from project.celery import app
+from tests import counterparts
 from tests.flow.job import HOOK, SECRET, Job, Load, order
 from tests.live import Live, wait_until
 from tests.sinks import HttpSink, SmtpSink
@@ -28,14 +29,30 @@ pytestmark = pytest.mark.flow
 BOTH = ("channel:hook", "recipient:ada")
 
 
-@pytest.fixture
-def job(live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Job:
-    job = Job.configure(live, http_sink, smtp_sink)
+def started(live: Live, hooks: HttpSink, mails: SmtpSink, **environment: str) -> Job:
+    live.environment.update(environment)
+    job = Job.configure(live, hooks, mails)
     live.start("web", "worker", "performer", "sender", "clock")
     live.wait_ready()
     return job
 
 
+@pytest.fixture
+def job(request: pytest.FixtureRequest, live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Iterator[Job]:
+    """The reference job on Redis, or on the broker that a test asks for; there is no Redis then."""
+    with BROKERS[getattr(request, "param", "redis")]() as broker:
+        yield started(live, http_sink, smtp_sink, **broker)
+        live.close()
+
+
+BROKERS: dict[str, Callable[[], AbstractContextManager[dict[str, str]]]] = {
+    "redis": lambda: nullcontext({}),
+    "rabbitmq": counterparts.celery_on_rabbitmq,
+    "sqs": counterparts.celery_on_sqs,
+}
+
+
+@pytest.mark.parametrize("job", BROKERS, indirect=True)
 def test_a_paid_order_becomes_a_row_a_mail_and_a_signed_webhook(job: Job) -> None:
     job.send(order("warm-up", tell=BOTH))
     job.hooks.wait_for(1, HOOK)
@@ -85,6 +102,12 @@ def test_a_paid_order_becomes_a_row_a_mail_and_a_signed_webhook(job: Job) -> Non
         (attempt,) = delivery["attempts"]
         assert (attempt["number"], attempt["outcome"], attempt["status"]) == (1, "delivered", status)
         assert attempt["ms"] >= 0
+
+    # It was the broker that woke them, not the clock.
+    job.live.stop("clock")
+    job.send(order("A-2", tell=BOTH))
+    job.hooks.wait_for(3, HOOK)
+    job.mails.wait_for(3)
 
 
 def told_to_its_end(job: Job, uid: str) -> Any:
@@ -178,3 +201,29 @@ def test_the_reference_job_loses_and_doubles_nothing_also_without_a_mail_server(
     job.mails.wait_for(sent + 3, seconds=45)
     job.wait_settled()
     assert job.check() == 0
+
+
+def test_workers_that_are_killed_and_a_rabbitmq_that_goes_away_lose_nothing(
+    live: Live, http_sink: HttpSink, smtp_sink: SmtpSink
+) -> None:
+    with counterparts.proxied(5672) as proxy, counterparts.celery_on_rabbitmq(proxy) as broker:
+        job = started(live, http_sink, smtp_sink, **broker)
+        with Load(job, producers=4, pause=0.01):
+            for name in ("worker", "sender"):
+                time.sleep(1)
+                live.kill(name)
+                time.sleep(0.3)
+                live.start(name)
+            proxy.cut()
+            time.sleep(2)
+            proxy.mend()
+            time.sleep(2)
+        job.wait_settled(60)
+        job.check()  # what was repeated is the same notification, known by its key
+        assert len(job.accepted) > 50
+        assert job.slowest < 5  # no producer waited for a broker that was away
+        live.stop("clock")  # and the bells ring again
+        before = len(job.hooks.to(HOOK))
+        job.send(order("last"))
+        job.hooks.wait_for(before + 1, HOOK)
+        live.close()

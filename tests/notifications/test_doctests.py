@@ -6,10 +6,14 @@ from types import ModuleType
 import pytest
 
 from notifications import lanes, preferences, rendering
-from notifications.channels import slack
+from notifications.channels import amazon, broker, cloud_event, slack
 
 
-@pytest.mark.parametrize("module", [lanes, preferences, rendering, slack], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [amazon, broker, cloud_event, lanes, preferences, rendering, slack],
+    ids=lambda module: module.__name__,
+)
 def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0

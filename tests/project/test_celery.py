@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import psycopg
 import pytest
 import redis
@@ -81,3 +86,40 @@ def sessions() -> int:
         cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
         (count,) = cursor.fetchone() or (0,)
         return int(count)
+
+
+@pytest.mark.parametrize(
+    ("url", "redis_url", "backend", "quorum", "events"),
+    [
+        ("redis://cache:6379/1", "redis://cache:6379/1", "RedisCache", False, True),
+        ("amqp://guest:guest@rabbit:5672//", "", "DatabaseCache", True, True),
+        ("sqs://key:secret@localhost:4566/", "", "DatabaseCache", False, False),
+    ],
+)
+def test_the_brokers_url_alone_decides_the_rest(
+    url: str, redis_url: str, backend: str, quorum: bool, events: bool
+) -> None:
+    environment = {
+        **os.environ,
+        "CELERY_BROKER_URL": url,
+        "REDIS_URL": "",
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+    }
+    told = subprocess.run([sys.executable, "-c", TELL], env=environment, check=True, capture_output=True, text=True)
+    said = json.loads(told.stdout)
+    assert (said["redis"], said["cache"].rpartition(".")[2]) == (redis_url, backend)
+    assert said["arguments"] == ({"x-queue-type": "quorum"} if quorum else {})
+    assert (said["events"], said["control"]) == (events, events)
+    assert said["options"]["max_retries"] == 1
+    assert said["options"].get("confirm_publish", False) is quorum
+
+
+TELL = """
+import json
+from django.conf import settings
+from project import celeryconfig as celery
+print(json.dumps({
+    "redis": settings.REDIS_URL, "cache": settings.CACHES["default"]["BACKEND"],
+    "arguments": celery.task_queues[0].queue_arguments, "options": celery.broker_transport_options,
+    "events": celery.worker_send_task_events, "control": celery.worker_enable_remote_control}))
+"""

@@ -5,13 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from project import databases, durations, fields, identifiers, names, rates, retry, secrets
+from project import celerybroker, databases, durations, fields, identifiers, names, rates, retry, secrets
 from project.brokers import urls
 
 
 @pytest.mark.parametrize(
     "module",
-    [databases, durations, fields, identifiers, names, rates, retry, secrets, urls],
+    [celerybroker, databases, durations, fields, identifiers, names, rates, retry, secrets, urls],
     ids=lambda module: module.__name__,
 )
 def test_the_examples_in_docstrings_hold(module: ModuleType) -> None:

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
@@ -150,3 +151,27 @@ def test_it_rings_in_a_forked_process_too(client: redis.Redis) -> None:
         wait_until(lambda: waiting(client) == 2, seconds=5, what="the child's message")
     finally:
         os.waitpid(pid, 0)
+
+
+def test_without_redis_bells_are_kept_in_postgresql(client: redis.Redis, settings: Any) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "carillon_cache"}
+    }
+    assert [send(STAGE), send(STAGE)] == ["rung", "waiting"]
+    answered(STAGE)
+    assert send(STAGE) == "rung"
+    assert waiting(client) == 2
+
+    # The doorbell's own session may be gone when it rings the next time.
+    answered(STAGE)
+    bell = Doorbell()
+    bell.ring(STAGE)
+    wait_until(lambda: waiting(client) == 3, what="the bell")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    answered(STAGE)
+    bell.ring(STAGE)
+    wait_until(lambda: waiting(client) == 4, what="the bell after its session was ended")

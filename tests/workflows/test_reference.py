@@ -27,6 +27,8 @@ def test_an_example_is_right(example: str) -> None:
         Template.objects.create(name=template, text="…")
     for channel in set(re.findall(r"channel:([\w-]+)", example)):
         Channel.objects.create(name=channel, type="slack", settings={"url": "https://example.com"})
+    for channel in set(re.findall(r"channel: ([\w-]+)", example)):
+        Channel.objects.create(name=channel, type="sqs", settings={"queue": "https://sqs.eu-west-1.amazonaws.com/1/q"})
     Channel.objects.create(name="mail", type="email", default=True)
     Recipient.objects.create(name="ada", addresses={"email": "ada@example.com"}, topics=["on-call", "second-line"])
     for workflow in re.findall(r"workflow: ([\w-]+)", example):

@@ -27,7 +27,17 @@ def named(schema: Any) -> set[str]:
 def test_every_kind_of_names_that_an_action_asks_for_is_told() -> None:
     words = vocabulary()
     assert named(list(words["actions"].values())) == {
-        *("channels", "databases", "event types", "models", "targets", "tasks", "templates", "workflows")
+        *(
+            "broker channels",
+            "channels",
+            "databases",
+            "event types",
+            "models",
+            "targets",
+            "tasks",
+            "templates",
+            "workflows",
+        )
     }
     assert named(list(words["actions"].values())) <= words["names"].keys()
 

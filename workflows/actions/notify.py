@@ -24,7 +24,8 @@ class Notify(Action):
 
     to: Annotated[list[str], Field(min_length=1), Named("targets")]
     """channel:NAME, recipient:NAME, topic:NAME, or an address like email:ada@example.com."""
-    template: Annotated[str, Named("templates")]
+    template: Annotated[str, Named("templates")] = ""
+    """What is said. Only programs (webhooks, brokers) need none: they are sent data."""
     channel: Annotated[str | None, Named("channels")] = None
     """Carries it, instead of the default channels."""
     data: dict[str, Json] | None = None
@@ -39,14 +40,14 @@ class Notify(Action):
     @classmethod
     def check(cls, given: Mapping[str, Json]) -> Iterable[tuple[str, str]]:
         known = catalogue()
-        template, channel = given["template"], given.get("channel")
-        if not is_dynamic(template) and template not in known.templates:
+        template, channel = given.get("template", ""), given.get("channel")
+        if template and not is_dynamic(template) and template not in known.templates:
             yield "template", unknown("template", template, sorted(known.templates))
         if channel is not None and not is_dynamic(channel) and channel not in known.channels:
             yield "channel", unknown("channel", channel, sorted(known.channels))
         elif isinstance(given["to"], list) and not is_dynamic(channel):
             for index, target in enumerate(given["to"]):
-                if not is_dynamic(target) and (message := objection(target, channel)):
+                if not is_dynamic(target) and (message := objection(target, channel, words=bool(template))):
                     yield f"to[{index}]", message
 
     @classmethod

@@ -16,7 +16,7 @@ def test_there_are_those_that_the_reference_tells_of() -> None:
     assert sorted(OURS) == [
         "approval",
         *("database.delete", "database.insert", "database.update", "database.upsert"),
-        *("debounce", "delay", "digest", "fail", "http.request", "notify"),
+        *("debounce", "delay", "digest", "fail", "http.request", "notify", "publish"),
         *("record.delete", "record.patch", "record.put"),
         *("sql.execute", "sql.upsert"),
         *("task.call", "throttle", "transform", "workflow.run"),

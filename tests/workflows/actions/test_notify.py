@@ -106,6 +106,17 @@ def test_unknown_names_are_refused_when_a_workflow_is_saved(changes: dict[str, A
     assert found[path].startswith(message)
 
 
+def test_only_programs_need_no_words() -> None:
+    Channel.objects.create(name="hook", type="webhook", settings={"url": "https://example.com/hook"})
+    assert problems("notify", to=["channel:hook"]) == {}
+    assert problems("notify", to=["channel:hook", "channel:chat"]) == {
+        "to[1]": "channel chat (slack) sends text, so the step needs a template"
+    }
+    run("notify", {"to": ["channel:hook"]}, context=CONTEXT)
+    with pytest.raises(StepError, match="needs a template"):
+        run_one("notify", to=["channel:chat"])
+
+
 def test_what_is_right_or_not_known_yet_is_accepted() -> None:
     dynamic = "${{ event.data.x }}"
     for to in (
