@@ -9,8 +9,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from events import cloudevents, ingest
 from events.ingest import Stored
-from events.models import OWN_SOURCE
 from project.api import BadRequest, Conflict, Fault, load
+from project.identifiers import OWN_SOURCE
 from workflows.engine import MOST_DEPTH
 
 
