@@ -51,6 +51,7 @@ TARGETS = (
     ),
     Target("CPU with the long history against an empty database", "history.ratio", at_most=1.15),
     Target("10,000 subscriptions over 50 types: the worker's CPU per event", "subscriptions.ms", at_most=3, unit=" ms"),
+    Target("CPU seconds of a consumer per 1,000 events, the dearest broker", "consume.cpu", at_most=0.3),
     Target("growth of any process's memory between the marks", "memory.growth", at_most=5, unit=" %"),
 )
 
