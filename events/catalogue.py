@@ -250,9 +250,15 @@ class Bucket:
         return (min(n, self._rate.count) - self._tokens) * self._rate.interval
 
     def take(self, n: int) -> None:
-        """Take n tokens, whether they are there or not: what is missing is a debt, for which `wait(0)` waits."""
+        """Take n tokens, whether they are there or not."""
         self._fill()
         self._tokens -= n
+
+    @property
+    def left(self) -> float:
+        """How many tokens are there."""
+        self._fill()
+        return self._tokens
 
     def _fill(self) -> None:
         now = time.monotonic()

@@ -47,7 +47,7 @@ class Consumers:
                         await loop.run_in_executor(self._thread, self._beat)
                 except DatabaseError as error:  # who consumes goes on, and finds out by itself
                     log.info("no database, trying again", error=" ".join(str(error).split()))
-                    await loop.run_in_executor(self._thread, connection.close)
+                    await loop.run_in_executor(self._thread, lambda: connection.close())
                 await self._sleep(LOOK_EVERY)
         finally:
             await self._end(list(self._running))

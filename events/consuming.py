@@ -7,6 +7,7 @@ the message again, and the second time it is a duplicate. So nothing is lost, an
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 import zlib
@@ -28,14 +29,24 @@ log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
+CHATTY: Final = ("aiokafka", "aio_pika", "aiormq", "nats", "mqtt", "botocore", "boto3", "urllib3")
+
 CONNECT_WITHIN: Final = 20.0  # seconds
 CLOSE_WITHIN: Final = 5.0
 LOOK_EVERY: Final = 5.0  # seconds between two looks at how much waits at the broker
+LOOK_WITHIN: Final = 8.0
+ENOUGH: Final = 0.2  # seconds of a rate limit that a batch waits for
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 30.0
 LONGEST_PAUSE_OF_DATABASE: Final = 5.0  # a commit is tried again soon: the messages are in our hands
 MOST_SEATS: Final = 1000
 MOST_SAID: Final = 300
+
+
+def hush_clients() -> None:
+    """What clients of brokers log of a lost connection, some twenty times a second, consumers say once."""
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class State(StrEnum):
@@ -106,6 +117,10 @@ class Seat:
         raise RuntimeError(f"more than {MOST_SEATS} consumers of one source")
 
 
+class SeatLost(Exception):
+    """The session with PostgreSQL is another, and the name that it kept for us may be somebody else's."""
+
+
 class Consumer:
     """`run` consumes one source until `stop` is set. Any number may run, in any processes: they share the work."""
 
@@ -126,12 +141,14 @@ class Consumer:
             while not self.stop.is_set():
                 try:
                     await self._connected()
+                except SeatLost:
+                    log.info("connecting anew, by another name perhaps", source=self.name)
                 except DatabaseError as error:
                     await self._again(State.NO_DATABASE, error)
                 except Exception as error:  # clients of brokers are foreign code; whatever they raise, the rest goes on
                     await self._again(State.AWAY, error)
         finally:
-            await self._in_thread(connection.close)
+            await self._in_thread(_disconnect)
             self._thread.shutdown(wait=False)
 
     async def _connected(self) -> None:
@@ -143,11 +160,10 @@ class Consumer:
         seat = await self._in_thread(self._seat.take)
         async with asyncio.timeout(CONNECT_WITHIN):
             reader = await broker.connect(f"carillon-{self.name}-{seat}")
-        limit = min(broker.batch, self.feed.rate_limit.count) if self.feed.rate_limit else broker.batch
         try:
             self._is(State.CONSUMING)
             while not self.stop.is_set():
-                await self._turn(reader, limit)
+                await self._turn(reader, broker.batch)
         finally:
             await self._closed(reader)
 
@@ -164,9 +180,13 @@ class Consumer:
 
     async def _turn(self, reader: Reader, limit: int) -> None:
         """One batch: received, stored, acknowledged."""
-        if self._bucket and (wait := self._bucket.wait(0)):
-            await self._sleep(wait)  # what is over the rate waits at the broker
-            return
+        if self.feed.rate_limit and self._bucket:
+            interval = self.feed.rate_limit.interval
+            least = max(1.0, min(limit, ENOUGH / interval))  # not one by one, just because that is the rate
+            if (missing := least - self._bucket.left) > 0:
+                await self._sleep(missing * interval)  # what is over the rate waits at the broker
+                return
+            limit = min(limit, int(self._bucket.left))
         messages = await reader.receive(limit, reader.patience)
         if messages and await self._kept(messages):
             await reader.acknowledge(messages)
@@ -197,21 +217,24 @@ class Consumer:
     async def _look(self, reader: Reader) -> None:
         """How much waits at the broker, and whether our name is still ours."""
         self._look_at = time.monotonic() + LOOK_EVERY
-        self.status.lag = await reader.lag()
+        async with asyncio.timeout(LOOK_WITHIN):  # some clients never say that the broker has gone
+            self.status.lag = await reader.lag()
         if not await self._in_thread(lambda: self._seat.kept):
-            raise ConnectionError("the session with PostgreSQL was lost, and the name that it kept for us")
+            raise SeatLost
 
     async def _closed(self, reader: Reader) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_WITHIN):
-                await reader.close()
-        except Exception as error:  # it is gone, one way or the other
+        """Whatever comes of it, the connection is gone. In a task of its own: some clients cancel themselves."""
+        closing = asyncio.create_task(reader.close())
+        await asyncio.wait([closing], timeout=CLOSE_WITHIN)
+        if not closing.done():
+            closing.cancel()
+        elif not closing.cancelled() and (error := closing.exception()):
             log.info("connection not closed", source=self.name, error=_line(error))
 
     async def _again(self, state: State, error: Exception, pauses: Pauses | None = None) -> None:
         self._is(state, _line(error))
         if isinstance(error, DatabaseError):
-            await self._in_thread(connection.close)  # a dead one would not be replaced by itself
+            await self._in_thread(_disconnect)  # a dead one would not be replaced by itself
         await self._sleep((pauses or self._pauses).next())
 
     def _is(self, state: State, error: str = "") -> None:
@@ -236,6 +259,11 @@ class Consumer:
 
     async def _in_thread(self, work: Callable[..., R], *arguments: Any) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _disconnect() -> None:
+    """End the session of the thread that calls: `connection.close` alone would be bound to another's."""
+    connection.close()
 
 
 def _line(error: BaseException) -> str:

@@ -190,6 +190,9 @@ class Arrivals:
         self._news = asyncio.Event()
         self._lost: BaseException | None = None
 
+    def __len__(self) -> int:
+        return len(self._messages)
+
     def put(self, message: Message) -> None:
         self._messages.append(message)
         self._news.set()

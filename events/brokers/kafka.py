@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 import structlog
@@ -12,6 +12,7 @@ from pydantic import Field
 from events.brokers.base import Broker, Message, Reader, text_of
 from events.sources import adapters
 from project.brokers.kafka import KafkaConnection
+from project.durations import Duration
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +31,14 @@ class Kafka(Broker, KafkaConnection):
         "earliest", title="Start", description="Where a new group begins: with what is there, or with what comes."
     )
 
+    session_timeout: Duration = Field(
+        timedelta(seconds=10), title="Session timeout", description="How long a dead consumer keeps its partitions."
+    )
+
     async def connect(self, identity: str) -> Reader:
         from aiokafka import AIOKafkaConsumer
 
+        session = int(self.session_timeout.total_seconds() * 1000)
         consumer = AIOKafkaConsumer(
             *self.topics,
             **self.options(),
@@ -40,8 +46,8 @@ class Kafka(Broker, KafkaConnection):
             group_id=self.group,
             enable_auto_commit=False,  # the place moves when PostgreSQL has committed
             auto_offset_reset=self.start,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=3_000,
+            session_timeout_ms=session,
+            heartbeat_interval_ms=session // 3,
             request_timeout_ms=15_000,
             fetch_max_wait_ms=500,
             fetch_max_bytes=8 * 1024 * 1024,

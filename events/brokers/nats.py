@@ -24,7 +24,7 @@ class Nats(Broker, NatsConnection):
     prefixes: ClassVar[tuple[str, ...]] = ("ce-",)
 
     stream: str = Field(title="Stream", description="Its name. It has to exist.")
-    subject: str = Field("", title="Subject", description="Only messages of these: orders.>. Empty: of all.")
+    filter: str = Field("", title="Subject filter", description="Only messages of these: orders.>. Empty: of all.")
     durable: str = Field(
         "carillon",
         title="Durable consumer",
@@ -63,7 +63,7 @@ class Nats(Broker, NatsConnection):
                 deliver_policy=DeliverPolicy.ALL if self.start == "earliest" else DeliverPolicy.NEW,
             )
             subscription = await stream.pull_subscribe(
-                self.subject, durable=self.durable, stream=self.stream, config=config
+                self.filter, durable=self.durable, stream=self.stream, config=config
             )
         except BaseException:
             await client.close()

@@ -91,9 +91,9 @@ class RabbitReader(Reader):
         await under.basic_ack(messages[-1].ticket, multiple=True)
 
     async def lag(self) -> int | None:
-        """Also finds out that the queue was deleted, which RabbitMQ tells no consumer of this client."""
+        """With what was fetched ahead. Also finds out that the queue was deleted, which this client tells nobody."""
         queue = await self._channel.declare_queue(self._queue, passive=True)
-        return int(queue.declaration_result.message_count or 0)
+        return int(queue.declaration_result.message_count or 0) + len(self._arrivals)
 
     async def close(self) -> None:
         await self._connection.close()

@@ -266,7 +266,7 @@ class Kafka(Counterpart):
         asyncio.run(self._create(place))
 
     def settings(self, place: str) -> dict[str, Any]:
-        return {"servers": f"127.0.0.1:{self.proxy.port}", "topics": [place], "group": place}
+        return {"servers": f"127.0.0.1:{self.proxy.port}", "topics": [place], "group": place, "session_timeout": "2s"}
 
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         asyncio.run(self._publish(place, messages))

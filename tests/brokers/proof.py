@@ -52,8 +52,8 @@ def prove(live: Live, broker: Counterpart, place: str, *, messages: int, kills: 
     """
     began = time.monotonic()
     EventType.objects.create(name="note")
-    Source.objects.create(name=place, adapter=broker.adapter, settings=broker.settings(place))
     broker.prepare(place)
+    Source.objects.create(name=place, adapter=broker.adapter, settings=broker.settings(place))
     live.start(*CONSUMERS)
     publishing = Publishing(broker, place, messages)
     publishing.start()

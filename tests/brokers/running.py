@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from events import catalogue
-from events.consuming import Consumer
+from events.consuming import Consumer, hush_clients
 from events.models import Source
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class Running:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
+        hush_clients()
         self.consumer = Consumer(self._name, self._feed)
         self._ready.set()
         await self.consumer.run()

@@ -221,7 +221,7 @@ class TestWhatIsTold:
             ):
                 assert line in told, line
 
-    def test_a_change_of_state_is_logged_once(self, streams: Counterpart, caplog: Any, capsys: Any) -> None:
+    def test_a_change_of_state_is_logged_once(self, streams: Counterpart, caplog: pytest.LogCaptureFixture) -> None:
         row = source(streams)
         with Running(row) as consumer:
             wait_until(lambda: consumer.status.state is State.CONSUMING)
@@ -230,8 +230,8 @@ class TestWhatIsTold:
             time.sleep(2)  # some tries
             streams.proxy.refuse(False)
             wait_until(lambda: consumer.status.state is State.CONSUMING, seconds=15)
-        said = capsys.readouterr()
-        assert (said.out + said.err).count("broker away") == 1
+        said = [record.msg["event"] for record in caplog.records if isinstance(record.msg, dict)]
+        assert said.count("broker away") == 1
 
 
 def test_a_consumer_that_fails_is_started_again(streams: Counterpart) -> None:

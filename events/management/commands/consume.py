@@ -1,21 +1,19 @@
 """`manage.py consume`: stores what brokers deliver, until it is told to stop."""
 
 import asyncio
-import logging
 import signal
-from typing import Any, Final
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
 from events.brokers.base import Broker
 from events.consumers import Consumers
+from events.consuming import hush_clients
 from events.models import Source
 from events.sources import adapters
 from project import memory, metrics
 from project.names import unknown
-
-CHATTY: Final = ("aiokafka", "aio_pika", "aiormq", "nats", "mqtt", "botocore", "boto3", "urllib3")
 
 
 class Command(BaseCommand):
@@ -29,8 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.check_names(options["names"])
-        for name in CHATTY:  # what clients say of a lost connection once a second, the consumer says once
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        hush_clients()
         memory.settle()
         asyncio.run(self.consume(options["names"]))
         close_old_connections()

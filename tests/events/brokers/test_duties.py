@@ -132,13 +132,13 @@ def test_nothing_is_acknowledged_before_the_commit(place: Place) -> None:
                 cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
             wait_until(lambda: consumer.status.state is State.NO_DATABASE)
         assert not Event.objects.exists()
-        assert left(place) in (3, None)
+        assert left(place)
     finally:
         other.rollback()
         other.close()
     with Running(place.source()):
         stored(3)
-    assert left(place) in (0, None)
+    assert left(place) == 0
 
 
 @each
@@ -200,7 +200,7 @@ def test_a_lost_connection_is_made_again(place: Place) -> None:
         place.publish(note("2"))
         stored(2, seconds=30)
         wait_until(lambda: consumer.status.state is State.CONSUMING, seconds=30)
-        assert place.broker.proxy.cut()
+        place.broker.proxy.cut()
         place.publish(note("3"))
         stored(3, seconds=30)
 
@@ -208,10 +208,10 @@ def test_a_lost_connection_is_made_again(place: Place) -> None:
 @each
 def test_the_lag_is_what_waits_at_the_broker(place: Place) -> None:
     place.publish(*(note(str(n)) for n in range(5)))
-    assert left(place) in (5, None)
+    assert left(place) == 5 or (place.broker.adapter == "kafka" and left(place))  # Tansu counts batches
     with Running(place.source()) as consumer:
         stored(5)
-        wait_until(lambda: consumer.status.lag in (0, None))
+        wait_until(lambda: consumer.status.lag == (None if place.broker.adapter == "mqtt" else 0))
 
 
 @each
@@ -224,13 +224,14 @@ def test_its_form_shows_every_setting_and_unknown_ones_are_refused(place: Place)
     assert adapter.__doc__
 
 
-def left(place: Place) -> int | None:
-    """How much waits at the broker while nobody consumes; None where it tells nobody."""
+def left(place: Place) -> int:
+    """How much waits at the broker while nobody consumes: as it tells, or as what it delivers."""
 
-    async def ask() -> int | None:
+    async def ask() -> int:
         reader = await place.adapter().connect(f"carillon-{place.name}-0")
         try:
-            return await reader.lag()
+            lag = await reader.lag()
+            return len(await reader.receive(100, 1.0)) if lag is None else lag
         finally:
             await reader.close()
 
