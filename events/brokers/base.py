@@ -170,7 +170,7 @@ class Broker(Mapped):
     def _described(self, message: Message) -> Incoming:
         if len(message.body) > settings.EVENT_MAX_BYTES:
             raise TooLarge(f"The body has {len(message.body):,} bytes; at most {settings.EVENT_MAX_BYTES:,}.")
-        event = self.described(
+        event = self.rendered(
             body=load(message.body) if message.body else None,
             headers=dict(message.headers),
             message={**message.about, "position": message.position},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
@@ -95,11 +96,8 @@ class KafkaReader(Reader):
         if not partitions:
             return 0
         ends: Mapping[Any, int] = await self._consumer.end_offsets(partitions)
-        waiting = 0
-        for partition in partitions:
-            place = await self._consumer.committed(partition)
-            waiting += max(0, ends[partition] - (place or 0))
-        return waiting
+        places = await asyncio.gather(*map(self._consumer.committed, partitions))
+        return sum(max(0, ends[partition] - (place or 0)) for partition, place in zip(partitions, places, strict=True))
 
     async def close(self) -> None:
         await self._consumer.stop()

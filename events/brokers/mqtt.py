@@ -45,7 +45,7 @@ class Mqtt(Broker, MqttConnection):
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        wishes = Properties(PacketTypes.CONNECT)
+        wishes: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         wishes.SessionExpiryInterval = min(int(self.session_expiry.total_seconds()), LONGEST_SESSION)
         wishes.ReceiveMaximum = min(self.batch * 2, MOST_IN_HAND)  # so many at once until we acknowledge
         client = aiomqtt.Client(
@@ -62,7 +62,7 @@ class Mqtt(Broker, MqttConnection):
         await client.__aenter__()
         try:
             reader.listen()
-            answers = await client.subscribe([(f"$share/{self.group}/{topic}", QOS) for topic in self.topics])
+            answers: Any = await client.subscribe([(f"$share/{self.group}/{topic}", QOS) for topic in self.topics])
             if refused := [topic for topic, answer in zip(self.topics, answers, strict=False) if answer.is_failure]:
                 raise ConnectionError(f"the broker refuses to let us subscribe to {', '.join(refused)}")
         except BaseException:

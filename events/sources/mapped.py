@@ -45,9 +45,9 @@ class Mapped(Adapter):
                 yield name, f"line {error.line}, column {error.column}: {error.message}"
 
     def translate(self, call: Call) -> list[Incoming]:
-        return [self.described(body=call.content, headers=dict(call.headers))]
+        return [self.rendered(body=call.content, headers=dict(call.headers))]
 
-    def described(self, **variables: Json) -> Incoming:
+    def rendered(self, **variables: Json) -> Incoming:
         """The event that the settings make of these variables. Raises BadRequest."""
         found = dict(self._mapped(make_context(**variables)))
         return Incoming(

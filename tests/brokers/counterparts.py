@@ -380,7 +380,7 @@ class Mqtt(Own):
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        wishes = Properties(PacketTypes.CONNECT)
+        wishes: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         wishes.SessionExpiryInterval = 3600
         async with aiomqtt.Client(
             "127.0.0.1",
@@ -404,7 +404,7 @@ class Mqtt(Own):
             for at in range(0, len(messages), 100):
                 sending = []
                 for message in messages[at : at + 100]:
-                    properties = Properties(PacketTypes.PUBLISH)
+                    properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
                     if named := message.named(""):
                         properties.UserProperty = list(named.items())
                     if message.content_type:
