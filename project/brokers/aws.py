@@ -21,7 +21,9 @@ class AwsConnection(Connection):
         "", title="Endpoint", description="Only for what is not AWS itself, for example http://localstack:4566."
     )
     access_key: str = Field("", title="Access key ID", description="Empty: as boto3 finds it.")
-    secret_key: SecretStr | None = Field(None, title="Secret access key")
+    secret_key: SecretStr | None = Field(
+        None, title="Secret access key", description="Keep it in a variable: ${AWS_SECRET_ACCESS_KEY}."
+    )
 
     def check(self) -> Iterable[tuple[str, str]]:
         yield from super().check()

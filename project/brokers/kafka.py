@@ -21,8 +21,8 @@ class KafkaConnection(Tls):
     mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "", title="SASL mechanism", description="How the user is told. Empty: without a user."
     )
-    username: str = Field("", title="User")
-    password: SecretStr | None = Field(None, title="Password")
+    username: str = Field("", title="User", description="Who we are there. Empty: nobody in particular.")
+    password: SecretStr | None = Field(None, title="Password", description="Keep it in a variable: ${KAFKA_PASSWORD}.")
 
     def check(self) -> Iterable[tuple[str, str]]:
         yield from super().check()

@@ -17,8 +17,8 @@ class MqttConnection(Tls):
 
     host: str = Field(title="Host", description="Name or address of the broker.")
     port: int = Field(1883, ge=1, le=65535, title="Port", description="Usually 1883; 8883 with TLS.")
-    username: str = Field("", title="User")
-    password: SecretStr | None = Field(None, title="Password")
+    username: str = Field("", title="User", description="Who we are there. Empty: nobody in particular.")
+    password: SecretStr | None = Field(None, title="Password", description="Keep it in a variable: ${MQTT_PASSWORD}.")
 
     def check(self) -> Iterable[tuple[str, str]]:
         yield from super().check()

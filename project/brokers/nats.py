@@ -17,8 +17,8 @@ class NatsConnection(Tls):
     library: ClassVar[str] = "nats"
 
     url: str = Field(title="Servers", description="nats://host:4222, one or more with commas between; tls:// with TLS.")
-    username: str = Field("", title="User")
-    password: SecretStr | None = Field(None, title="Password")
+    username: str = Field("", title="User", description="Who we are there. Empty: nobody in particular.")
+    password: SecretStr | None = Field(None, title="Password", description="Keep it in a variable: ${NATS_PASSWORD}.")
     token: SecretStr | None = Field(None, title="Token", description="In place of user and password.")
 
     def check(self) -> Iterable[tuple[str, str]]:
