@@ -38,7 +38,7 @@ from events.brokers.base import Broker
 from events.curl import curl
 from events.dead_letters import CannotRedrive
 from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
-from events.feeds import feeds
+from events.feeds import consumed
 from events.listeners import Listeners
 from events.models import (
     SECRETS,
@@ -170,7 +170,7 @@ class SourceAdmin(Plugged):
     ordering = ("name",)  # said here, too: what is counted per row has no order of its own
     list_filter = ("adapter", "enabled")
     search_fields = ("name", "description")
-    readonly_fields = ("adapter", "shown_settings", "hook", "shown_secret", "consumed")
+    readonly_fields = ("adapter", "shown_settings", "hook", "shown_secret", "consumers")
     inlines = (KeyInline,)
     actions_detail = ("issue_key",)
     empty_message = "A source is a program that sends events: by the API, with a key, by webhooks, or through a broker."
@@ -193,7 +193,7 @@ class SourceAdmin(Plugged):
     def _broker_fieldsets(self, names: Sequence[str], obj: Any) -> Any:
         described = [name for name in names if name.removeprefix(PREFIX) in MAPPED]
         reached = [name for name in names if name not in described]
-        yield "Broker", {"fields": [*(["consumed"] if obj else []), *reached]}
+        yield "Broker", {"fields": [*(["consumers"] if obj else []), *reached]}
         if described:
             yield (
                 "Events",
@@ -212,9 +212,9 @@ class SourceAdmin(Plugged):
         return format_html('<code class="expression">{}</code>', address)
 
     @admin.display(description="consumers")
-    def consumed(self, source: Source) -> SafeString:
+    def consumers(self, source: Source) -> SafeString:
         """How its consumers are doing."""
-        feed = feeds().get(source.name)
+        feed = consumed().get(source.name)
         if feed is None:
             return badge("nobody consumes it" if source.enabled else "disabled", "danger" if source.enabled else "")
         said = f"{feed.connected} of {feed.processes} consume"

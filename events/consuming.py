@@ -35,11 +35,11 @@ CONNECT_WITHIN: Final = 20.0  # seconds
 CLOSE_WITHIN: Final = 5.0
 LOOK_EVERY: Final = 5.0  # seconds between two looks at how much waits at the broker
 LOOK_WITHIN: Final = 8.0
+STAND_BY: Final = 1.0  # seconds until the next look whether the other is gone
 ENOUGH: Final = 0.2  # seconds of a rate limit that a batch waits for
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 30.0
 LONGEST_PAUSE_OF_DATABASE: Final = 5.0  # a commit is tried again soon: the messages are in our hands
-MOST_SEATS: Final = 1000
 MOST_SAID: Final = 300
 
 
@@ -54,6 +54,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     CONSUMING = "consuming"
+    STANDBY = "standing by"  # for the death of another, where only one may consume
     AWAY = "broker away"  # it cannot be reached, refuses us, or has not what is consumed; tried again
     NO_DATABASE = "database away"  # what was received is kept in hand, and tried again
     UNUSABLE = "not set up right"  # until the source is changed
@@ -104,17 +105,20 @@ class Seat:
     def kept(self) -> bool:
         return self._session is not None and connection.connection is self._session
 
-    def take(self) -> int:
-        """The number; the one of before as long as the session is the same. Raises DatabaseError."""
+    def take(self, most: int) -> int | None:
+        """The number, below `most`; the one of before as long as the session is the same. None: all are taken.
+
+        Raises DatabaseError.
+        """
         if self.kept:
             return self._number
         with connection.cursor() as cursor:
-            for number in range(MOST_SEATS):
+            for number in range(most):
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [self._key, number])
                 if cursor.fetchone() == (True,):
                     self._number, self._session = number, connection.connection
                     return number
-        raise RuntimeError(f"more than {MOST_SEATS} consumers of one source")
+        return None
 
 
 class SeatLost(Exception):
@@ -157,7 +161,11 @@ class Consumer:
         if broker is None:
             await self.stop.wait()
             return
-        seat = await self._in_thread(self._seat.take)
+        seat = await self._in_thread(self._seat.take, broker.most)
+        if seat is None:
+            self._is(State.STANDBY)
+            await self._sleep(STAND_BY)
+            return
         async with asyncio.timeout(CONNECT_WITHIN):
             reader = await broker.connect(f"carillon-{self.name}-{seat}")
         try:
@@ -243,7 +251,7 @@ class Consumer:
         if state is self.status.state:
             return
         self.status.state, self.status.since = state, time.time()
-        tell = log.info if state is State.CONSUMING else log.warning
+        tell = log.info if state in (State.CONSUMING, State.STANDBY) else log.warning
         tell(state.value, source=self.name, adapter=self._adapter, **({"error": error} if error else {}))
 
     @property

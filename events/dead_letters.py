@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, QuerySet
@@ -15,7 +13,6 @@ from events.brokers.base import Broker, Message
 from events.catalogue import Hook
 from events.intake import Unfit
 from events.models import DeadLetter, LetterState, Source
-from project.api import TooMany
 
 
 class CannotRedrive(Exception):
@@ -35,7 +32,7 @@ def redrive(row: DeadLetter, *, by: str) -> DeadLetter:
         try:
             feed = _feed(held)
             stored = ingest.store(intake.read(feed, _message(held)), source=feed.uri)
-        except (Unfit, CannotRedrive, TooMany) as error:
+        except (Unfit, CannotRedrive) as error:
             reason = str(error)
         else:
             held.event = stored[0].uid
@@ -77,12 +74,4 @@ def _feed(row: DeadLetter) -> Hook:
 
 
 def _message(row: DeadLetter) -> Message:
-    at: Any = row.about.get("at")
-    return Message(
-        bytes(row.body),
-        row.position,
-        row.headers,
-        row.content_type,
-        row.about,
-        datetime.fromisoformat(at) if isinstance(at, str) else None,
-    )
+    return Message(bytes(row.body), row.position, row.headers, row.content_type, row.about)

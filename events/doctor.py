@@ -10,7 +10,7 @@ from events.brokers.base import Broker
 from events.catalogue import hook
 from events.consuming import State
 from events.dead_letters import waiting
-from events.feeds import Feed, feeds
+from events.feeds import Consumed, consumed
 from events.models import Source
 from events.sources import adapters
 from project.doctor import Finding, examination
@@ -18,13 +18,13 @@ from project.doctor import Finding, examination
 
 @examination
 def sources() -> Iterator[Finding]:
-    told = feeds()
+    told = consumed()
     for row in Source.objects.order_by("name"):
         adapter = adapters.get(row.adapter)
         if adapter is None or adapter.webhooks:
             yield _examined(row)
         elif issubclass(adapter, Broker):
-            yield _consumed(row, told)
+            yield _consumption(row, told)
 
 
 @examination
@@ -48,7 +48,7 @@ def _examined(row: Source) -> Finding:
     return Finding(name, note="the previous secret is valid, too" if row.previous_secret else "")
 
 
-def _consumed(row: Source, told: Mapping[str, Feed]) -> Finding:
+def _consumption(row: Source, told: Mapping[str, Consumed]) -> Finding:
     name = f"source {row.name}"
     if (found := _well_formed(row)) is not None:
         return found

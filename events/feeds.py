@@ -19,7 +19,7 @@ CONSUMERS: Final = "consumer@"  # how the names of their heartbeats begin
 
 
 @dataclass(frozen=True)
-class Feed:
+class Consumed:
     """What the consumers of a source say. `state` is the best of theirs, `error` what one of the others says."""
 
     processes: int
@@ -31,7 +31,7 @@ class Feed:
     delay: float | None  # seconds from the broker to the commit, of the oldest message of that batch
 
 
-def feeds(alive: Mapping[str, Any] | None = None) -> dict[str, Feed]:
+def consumed(alive: Mapping[str, Any] | None = None) -> dict[str, Consumed]:
     """By source; only those that somebody consumes. `alive`: heartbeats' details by process, where they are known."""
     if alive is None:
         rows = Heartbeat.alive().filter(process__startswith=CONSUMERS)
@@ -50,11 +50,11 @@ def consuming_sources() -> QuerySet[Source]:
     return Source.objects.filter(enabled=True, adapter__in=brokers).order_by("name")
 
 
-def _together(statuses: list[dict[str, Any]]) -> Feed:
+def _together(statuses: list[dict[str, Any]]) -> Consumed:
     connected = [status for status in statuses if status["state"] == State.CONSUMING]
     newest = max(statuses, key=lambda status: status["last"] or 0)
     lags = [status["lag"] for status in statuses if status["lag"] is not None]
-    return Feed(
+    return Consumed(
         processes=len(statuses),
         connected=len(connected),
         state=(connected or statuses)[0]["state"],

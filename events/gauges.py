@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from events.dead_letters import waiting
-from events.feeds import consuming_sources, feeds
+from events.feeds import consumed, consuming_sources
 from project.gauges import gauges
 
 
@@ -24,7 +24,7 @@ def consumers() -> Iterator[Metric]:
         "From the broker to the commit, of the last batch's oldest.",
         labels=["source"],
     )
-    told = feeds()
+    told = consumed()
     for name in consuming_sources().values_list("name", flat=True):
         feed = told.get(name)
         up.add_metric([name], feed.connected if feed else 0)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from events.consuming import State
 from events.dead_letters import waiting
-from events.feeds import consuming_sources, feeds
+from events.feeds import consumed, consuming_sources
 from notifications.models import Channel
 from project.doctor import REMEDIES
 from project.due import COUNTED, LONGEST_WAIT
@@ -107,7 +107,7 @@ def late(found: Iterable[Backlog]) -> Iterator[Trouble]:
 
 def sources(alive: Mapping[str, Any]) -> Iterator[Trouble]:
     """Brokers that nobody consumes from, of those that say that they are alive (name: detail)."""
-    told = feeds(alive)
+    told = consumed(alive)
     for row in consuming_sources()[:SOURCES]:
         page = reverse("admin:events_source_change", args=[row.pk])
         feed = told.get(row.name)

@@ -139,6 +139,11 @@ class Broker(Mapped):
         200, ge=1, le=1000, title="Batch", description="Messages that are stored in one transaction, at most."
     )
 
+    @property
+    def most(self) -> int:
+        """How many consumers may take messages at a time; the others stand by."""
+        return 1000
+
     async def connect(self, identity: str) -> Reader:
         """Open a connection; raises whatever the client raises."""
         raise TypeError(f"{type(self).__name__} does not override connect")

@@ -30,15 +30,19 @@ class Mqtt(Broker, MqttConnection):
         title="Topic filters", description="One a line: devices/+/alarm, devices/#.", min_length=1
     )
     group: str = Field(
-        "carillon",
+        "",
         title="Group",
-        description="Consumers of a group share the messages ($share/group/…), and clients' names begin with it.",
+        description="Consumers of a group share the messages ($share/group/…). Empty: one takes them, others stand by.",
     )
     session_expiry: Duration = Field(
         timedelta(days=7),
         title="Session expiry",
         description="How long the broker keeps messages while nobody is there.",
     )
+
+    @property
+    def most(self) -> int:
+        return super().most if self.group else 1  # each would get every message
 
     async def connect(self, identity: str) -> Reader:
         import aiomqtt
@@ -50,7 +54,7 @@ class Mqtt(Broker, MqttConnection):
         wishes.ReceiveMaximum = min(self.batch * 2, MOST_IN_HAND)  # so many at once until we acknowledge
         client = aiomqtt.Client(
             **self.options(),
-            identifier=f"{self.group}-{identity}",
+            identifier=f"{self.group}-{identity}" if self.group else identity,
             clean_start=False,
             properties=wishes,
             keepalive=20,
@@ -62,7 +66,8 @@ class Mqtt(Broker, MqttConnection):
         await client.__aenter__()
         try:
             reader.listen()
-            answers: Any = await client.subscribe([(f"$share/{self.group}/{topic}", QOS) for topic in self.topics])
+            share = f"$share/{self.group}/" if self.group else ""
+            answers: Any = await client.subscribe([(share + topic, QOS) for topic in self.topics])
             if refused := [topic for topic, answer in zip(self.topics, answers, strict=False) if answer.is_failure]:
                 raise ConnectionError(f"the broker refuses to let us subscribe to {', '.join(refused)}")
         except BaseException:

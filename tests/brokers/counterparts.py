@@ -347,6 +347,13 @@ class Nats(Own):
 class Mqtt(Own):
     adapter = "mqtt"
 
+    def outage(self, seconds: float) -> str:
+        """Mosquitto 2.0.11 forgets shared subscriptions when it restarts; docs/how-to/consume-from-brokers.md."""
+        return Counterpart.outage(self, seconds)
+
+    def restart(self) -> None:
+        super().outage(0.0)
+
     def start(self, directory: Path) -> None:
         port, configuration = free_port(), directory / "mosquitto.conf"
         kept = directory / "mosquitto"

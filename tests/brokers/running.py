@@ -21,6 +21,7 @@ class Running:
         self._feed = catalogue.hook(source)
         self._name = source.name
         self._ready = threading.Event()
+        self.consumer: Consumer
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name=f"running {source}", daemon=True)
 
     def __enter__(self) -> Consumer:

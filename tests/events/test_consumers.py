@@ -20,7 +20,7 @@ from events import catalogue, troubles
 from events.consumers import Consumers
 from events.consuming import Consumer, Pauses, Seat, State
 from events.doctor import sources as examined
-from events.feeds import feeds
+from events.feeds import consumed
 from events.models import DeadLetter, Event, Source
 from events.sources import adapters
 from project import metrics
@@ -87,7 +87,7 @@ class TestWhichSources:
             stored(3)
             first.enabled = False
             first.save()
-            wait_until(lambda: set(feeds()) == {second.name}, seconds=15, what="word of the disabled one")
+            wait_until(lambda: set(consumed()) == {second.name}, seconds=15, what="word of the disabled one")
             streams.publish(first.name, [note("4")])
             streams.publish(moved, [note("5")])
             stored(4)
@@ -117,7 +117,7 @@ class TestWhichSources:
             stored(1)
             wait_until(
                 lambda: (
-                    {name: feed.state for name, feed in feeds().items()}
+                    {name: feed.state for name, feed in consumed().items()}
                     == {good.name: "consuming", wrong.name: "not set up right", away.name: "broker away"}
                 ),
                 seconds=15,
@@ -174,11 +174,11 @@ class TestHowFast:
 
 class TestSeats:
     def test_each_consumer_has_its_own_and_the_next_has_what_is_free(self) -> None:
-        taken: dict[str, int] = {}
+        taken: dict[str, int | None] = {}
 
         def sit(name: str, until: Any = None) -> None:
             try:
-                taken[name] = Seat("shop").take()
+                taken[name] = Seat("shop").take(2)
                 if until:
                     wait_until(until)
             finally:
@@ -194,7 +194,7 @@ class TestSeats:
 
     def test_it_is_kept_as_long_as_the_session(self) -> None:
         seat = Seat("shop")
-        assert (seat.take(), seat.take(), seat.kept) == (0, 0, True)
+        assert (seat.take(1), seat.take(1), seat.kept) == (0, 0, True)
         connection.close()
         assert not seat.kept
 
@@ -205,7 +205,7 @@ class TestWhatIsTold:
         streams.publish(row.name, [note("1"), note("1"), note("2"), Sent(b"x")])
         with consuming():
             wait_until(lambda: Event.objects.count() == 2 and DeadLetter.objects.exists())
-            wait_until(lambda: (feed := feeds().get(row.name)) and feed.lag == 0 and feed.last, seconds=15)
+            wait_until(lambda: (feed := consumed().get(row.name)) and feed.lag == 0 and feed.last, seconds=15)
             metrics.flush()
             told = client.get("/metrics").content.decode()
             label = f'source="{row.name}"'
