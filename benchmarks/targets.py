@@ -54,6 +54,7 @@ TARGETS = (
     Target(
         "the admin's slowest page with the long history, the median of its answers", "admin.ms", at_most=300, unit=" ms"
     ),
+    Target("CPU seconds of a consumer per 1,000 events, the dearest broker", "consume.cpu", at_most=0.3),
     Target("growth of any process's memory between the marks", "memory.growth", at_most=5, unit=" %"),
 )
 

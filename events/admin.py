@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 from uuid import uuid4
 
+import orjson
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Count, Q, QuerySet
@@ -22,6 +25,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -29,16 +33,21 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from events import replay
+from events import dead_letters, replay
+from events.brokers.base import Broker
 from events.curl import curl
+from events.dead_letters import CannotRedrive
 from events.event_type_page import EventTypeForm, EventTypePanels, SendForm
+from events.feeds import consumed
 from events.listeners import Listeners
 from events.models import (
     SECRETS,
     ApiKey,
+    DeadLetter,
     Event,
     EventSchema,
     EventType,
+    LetterState,
     Original,
     Replay,
     Schedule,
@@ -50,11 +59,12 @@ from events.routing import Verdict
 from events.scheduling import fire_now
 from events.searching import EVENTS
 from events.sources import adapters
+from events.sources.mapped import MAPPED
 from events.stored import Busy
 from events.subscription_page import SubscriptionForm, SubscriptionPanels
 from events.trace import awaited, lines, trace
 from events.welcome import start
-from project.admin import Configuration, confirm, done, goes_to, only
+from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
 from project.api import Problem
 from project.editor import CodeField
 from project.fact_lists import PeriodFilter, RangeFilter, SearchedFacts, TermFilter
@@ -64,11 +74,12 @@ from project.panels import PanelMedia
 from project.plugged import Plugged, PluggedForm
 from project.scopes import Scope
 from project.secrets import mask
-from project.settings_form import SecretField
+from project.settings_form import PREFIX, SecretField
 from project.templatetags.facts import COLOURS, badge, code
 from workflows.timeline import timeline
 
 SHOWN_TIMES: Final = 5
+LIST_REASON: Final = 160  # characters of a reason that a list shows
 
 
 def state_of(key: ApiKey) -> str:
@@ -157,20 +168,22 @@ class SourceAdmin(Plugged):
     registry = adapters
     kind_field = "adapter"
     plugged_form = SourceForm
-    question = "Who sends the events? What is needed to know the sender by comes next."
+    question = "Who sends the events? What is needed to know the sender by, or to reach the broker, comes next."
     list_display = ("name", "adapter", "shown_uri", "description", "rate_limit", "keys_in_use", "enabled")
     ordering = ("name",)  # said here, too: what is counted per row has no order of its own
     list_filter = ("adapter", "enabled")
     search_fields = ("name", "description")
-    readonly_fields = ("adapter", "shown_settings", "hook", "shown_secret")
+    readonly_fields = ("adapter", "shown_settings", "hook", "shown_secret", "consumers")
     inlines = (KeyInline,)
     actions_detail = ("issue_key",)
-    empty_message = "A source is a program that sends events: by the API, with a key, or by webhooks."
+    empty_message = "A source is a program that sends events: by the API, with a key, by webhooks, or through a broker."
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         adapter = adapters.get(self.kind_of(request, obj))
         found: list[Any] = [(None, {"fields": ("name", "description", "adapter", "enabled", "rate_limit")})]
         names = self.setting_fields(request, obj)
+        if adapter and issubclass(adapter, Broker):
+            return [*found, *self._broker_fieldsets(names, obj)]
         if adapter is None or adapter.secret:
             may = obj is None or self.has_change_permission(request, obj)
             names = [*(SECRETS if may else ("shown_secret",)), *names]
@@ -179,6 +192,16 @@ class SourceAdmin(Plugged):
         if names:
             found.append(("Webhooks", {"fields": names}))
         return found
+
+    def _broker_fieldsets(self, names: Sequence[str], obj: Any) -> Any:
+        described = [name for name in names if name.removeprefix(PREFIX) in MAPPED]
+        reached = [name for name in names if name not in described]
+        yield "Broker", {"fields": [*(["consumers"] if obj else []), *reached]}
+        if described:
+            yield (
+                "Events",
+                {"fields": described, "description": "Only where messages are not CloudEvents: then a type is needed."},
+            )
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -190,6 +213,18 @@ class SourceAdmin(Plugged):
         """Where the vendor is told to call."""
         address = f"{settings.CARILLON_URL.rstrip('/')}{reverse('hook', args=[source.name])}"
         return format_html('<code class="expression">{}</code>', address)
+
+    @admin.display(description="consumers")
+    def consumers(self, source: Source) -> SafeString:
+        """How its consumers are doing."""
+        feed = consumed().get(source.name)
+        if feed is None:
+            return badge("nobody consumes it" if source.enabled else "disabled", "danger" if source.enabled else "")
+        said = f"{feed.connected} of {feed.processes} consume"
+        if feed.lag is not None:
+            said += f", {feed.lag:,} messages wait at the broker"
+        told = feed.error if not feed.connected else said
+        return format_html("{} {}", badge(feed.state, "success" if feed.connected else "warning"), told)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
         return super().get_queryset(request).annotate(keys_valid=Count("keys", filter=Q(keys__revoked_at=None)))
@@ -554,6 +589,117 @@ class RoutedFilter(TermFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("waiting", "waiting to be routed"), ("routed", "routed")]
+
+
+class SourceNameFilter(DropdownFilter):
+    title = "source"
+    parameter_name = "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
+        return [(name, name) for name in Source.objects.filter(adapter__in=brokers).values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        return letters.filter(source=self.value()) if self.value() else letters
+
+
+class LetterStateFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, str(state.label).lower()) for state in LetterState]
+
+    def queryset(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        return letters.filter(state=self.value()) if self.value() else letters
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(Facts):
+    list_display = ("source", "shown_position", "state_badge", "received_at", "shown_reason")
+    list_filter = (SourceNameFilter, LetterStateFilter, WhenFilter)
+    exact_search = ("position",)
+    prefix_search = ("source",)
+    search_help_text = "A uid, a position, or how the name of a source begins"
+    fields = ("source",)
+    actions = ("try_again_selected", "discard_selected")
+    actions_detail = ("try_again", "discard")
+    empty_message = "No dead letters: every message that a broker delivered could be an event."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
+        letters: QuerySet[DeadLetter] = super().get_queryset(request)
+        return letters if self.is_page(request) else letters.defer("body", "headers", "about")
+
+    @admin.display(description="position")
+    def shown_position(self, row: DeadLetter) -> str:
+        return row.position
+
+    @display(description="state", label=COLOURS)
+    def state_badge(self, row: DeadLetter) -> str:
+        return row.state
+
+    @admin.display(description="reason")
+    def shown_reason(self, row: DeadLetter) -> str:
+        return row.reason[:LIST_REASON] + ("…" if len(row.reason) > LIST_REASON else "")
+
+    def tell(self, row: DeadLetter) -> dict[str, Any]:
+        body, content = bytes(row.body), None
+        with suppress(orjson.JSONDecodeError):
+            content = orjson.loads(body)
+        shown = {"content": content, "text": body.decode(errors="replace").replace("\0", "\ufffd")}
+        source = Source.objects.filter(name=row.source).first()
+        event = Event.objects.only("uid", "type").filter(uid=row.event).first() if row.event else None
+        return {"title": f"Dead letter of {row.source}", "letter": row, "source": source, "event": event, **shown}
+
+    @admin.action(description="Try again", permissions=["operate"])
+    def try_again_selected(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
+        stored, refused = [], []
+        for row in rows.order_by("uid"):
+            try:
+                stored.append(dead_letters.redrive(row, by=request.user.get_username()))
+            except CannotRedrive as error:
+                refused.append(f"{row.position}: {error}")
+        if stored:
+            self.message_user(request, f"{len(stored)} stored as events.")
+        if refused:
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            self.message_user(request, f"Still no event: {refused[0]}{more}", messages.ERROR)
+
+    @admin.action(description="Discard", permissions=["operate"])
+    def discard_selected(self, request: HttpRequest, rows: QuerySet[DeadLetter]) -> None:
+        number = dead_letters.discard(rows, by=request.user.get_username())
+        self.message_user(request, f"{number} discarded. What was settled before is left alone.")
+
+    @action(
+        description="Try again",
+        icon="replay",
+        permissions=["operate"],
+        dialog=confirm(
+            "Try it again?",
+            "By the source and the event type as they are now. If that fails again, the new reason is shown.",
+            "Try again",
+        ),
+    )
+    def try_again(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self.try_again_selected(request, only(self, request, object_id))
+        return done(request, reverse("admin:events_deadletter_change", args=[object_id]))
+
+    @action(
+        description="Discard",
+        icon="delete",
+        permissions=["operate"],
+        dialog=confirm("Discard it?", "It will never be an event. It stays here to be seen.", "Discard"),
+    )
+    def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        self.discard_selected(request, only(self, request, object_id))
+        return done(request, reverse("admin:events_deadletter_change", args=[object_id]))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Only what changes something."""
+        row = self.get_object(request, unquote(str(object_id)))
+        if row is None or row.state != LetterState.WAITING:
+            return []
+        return super().get_actions_detail(request, object_id)
 
 
 class ReplayForm(forms.Form):

@@ -13,6 +13,7 @@ import structlog
 from django.db.models import Max
 from django.utils import timezone
 
+from events.brokers.base import Broker
 from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Source, Subscription
 from events.schemas import SchemaError, Validator
 from events.sources import adapters
@@ -115,7 +116,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Hook:
-    """A source that is called at `/hooks/<name>`. `problem`: why nothing can be verified; then `adapter` is None."""
+    """A source whose adapter takes what comes in: calls to `/hooks/<name>`, or messages of a broker.
+
+    `problem`: why it can take nothing; then `adapter` is None.
+    """
 
     uri: str
     adapter: Adapter | None
@@ -161,6 +165,13 @@ def rules() -> Rules:
     )
 
 
+@cached
+def feeds() -> dict[str, Hook]:
+    """The enabled sources whose adapters are brokers, by name."""
+    brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
+    return {row.name: hook(row) for row in Source.objects.filter(enabled=True, adapter__in=brokers)}
+
+
 def key_of(digest: str) -> Key | None:
     """The valid key with this digest. One made a moment ago is found; one revoked may work for a second."""
     key = catalogue(max_age=FRESH).keys.get(digest) or catalogue().keys.get(digest)
@@ -173,7 +184,7 @@ def hook_of(name: str) -> Hook | None:
 
 
 def hook(row: Source) -> Hook:
-    """The source as calls know it. Never raises: a source with a mistake must not stop the others."""
+    """The source as calls and consumers know it. Never raises: a source with a mistake must not stop the others."""
     rate = adapter = None
     secrets: tuple[str, ...] = ()
     problem = ""
@@ -231,12 +242,25 @@ class Bucket:
 
     def wait(self, n: int) -> float:
         """Take n tokens and return 0.0, or take none and return the seconds until they are there."""
-        now = time.monotonic()
-        per_second = self._rate.count / self._rate.per_seconds
-        self._tokens = min(float(self._rate.count), self._tokens + (now - self._at) * per_second)
-        self._at = now
+        self._fill()
         # A batch larger than the bucket passes when the bucket is full, and leaves a debt.
         if self._tokens >= min(n, self._rate.count):
             self._tokens -= n
             return 0.0
-        return (min(n, self._rate.count) - self._tokens) / per_second
+        return (min(n, self._rate.count) - self._tokens) * self._rate.interval
+
+    def take(self, n: int) -> None:
+        """Take n tokens, whether they are there or not."""
+        self._fill()
+        self._tokens -= n
+
+    @property
+    def left(self) -> float:
+        """How many tokens are there."""
+        self._fill()
+        return self._tokens
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        self._tokens = min(float(self._rate.count), self._tokens + (now - self._at) / self._rate.interval)
+        self._at = now

@@ -33,10 +33,18 @@ MAX_LENGTH: Final = {"type": 200, "id": 200, "subject": 500, "source": 500, "dat
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The call that brought an event, as it came in: the headers that are kept, and the body."""
+    """The call or message that brought an event, as it came in: the headers that are kept, and the body."""
 
     headers: Mapping[str, str]
     body: str
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], body: bytes) -> Original:
+        """Of these headers and this body, as PostgreSQL can store them."""
+        return cls(
+            {name: value.replace("\0", "") for name, value in headers.items()},
+            body.decode(errors="replace").replace("\0", "\ufffd"),
+        )
 
 
 @dataclass(slots=True)
@@ -70,7 +78,7 @@ def read(content_type: str, headers: Mapping[str, str], body: bytes) -> tuple[li
     if media_type == STRUCTURED:
         return [_one(body, _structured)], False
     if "ce-specversion" in headers:
-        return [_binary(media_type, headers, body)], False
+        return [binary(media_type, _in_headers(headers), body)], False
     if media_type == PLAIN:
         if body.lstrip()[:1] == b"[":
             return _many(load(body), _plain), True
@@ -91,6 +99,34 @@ def plain(item: Mapping[str, Any]) -> Incoming:
     event = _plain(dict(item), faults, "")
     _refuse(faults)
     return event
+
+
+def binary(media_type: str, attributes: Mapping[str, str], body: bytes) -> Incoming:
+    """The event of a message in binary mode: its attributes beside the data. Raises BadRequest or TooLarge."""
+    _check_size(len(body))
+    faults: list[Fault] = []
+    item: dict[str, Any] = dict(attributes)
+    if "data" in item:
+        faults.append(Fault("ce-data", "is the body, not a header"))
+    _required(item, faults, "ce-")
+    if media_type:
+        item["datacontenttype"] = media_type
+    if body:
+        if media_type in ("", PLAIN) or media_type.endswith("+json"):
+            item["data"] = load(body)
+        elif media_type.startswith("text/"):
+            item["data"] = _text(body)
+        else:
+            item["data_base64"] = base64.b64encode(body).decode()
+    event = _attributes(item, faults, "ce-")
+    _refuse(faults)
+    return event
+
+
+def shortened(subject: str) -> str:
+    """What an event is about only tells; an event is not refused because it tells much."""
+    most = MAX_LENGTH["subject"]
+    return subject if len(subject) * 4 <= most else subject.encode(errors="replace")[:most].decode(errors="ignore")
 
 
 def check(event: Incoming) -> None:
@@ -167,27 +203,9 @@ def _structured(item: Any, faults: list[Fault], prefix: str) -> Incoming:
     return _attributes(item, faults, prefix)
 
 
-def _binary(media_type: str, headers: Mapping[str, str], body: bytes) -> Incoming:
-    _check_size(len(body))
-    faults: list[Fault] = []
-    item: dict[str, Any] = {
-        name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")
-    }
-    if "data" in item:
-        faults.append(Fault("ce-data", "is the body, not a header"))
-    _required(item, faults, "ce-")
-    if media_type:
-        item["datacontenttype"] = media_type
-    if body:
-        if media_type in ("", PLAIN) or media_type.endswith("+json"):
-            item["data"] = load(body)
-        elif media_type.startswith("text/"):
-            item["data"] = _text(body)
-        else:
-            item["data_base64"] = base64.b64encode(body).decode()
-    event = _attributes(item, faults, "ce-")
-    _refuse(faults)
-    return event
+def _in_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The attributes that HTTP headers hold, by section 3.1.3 of the binding."""
+    return {name.removeprefix("ce-"): unquote(value) for name, value in headers.items() if name.startswith("ce-")}
 
 
 def _text(body: bytes) -> str:

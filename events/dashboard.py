@@ -80,6 +80,10 @@ def board(request: HttpRequest) -> dict[str, Any]:
     backlogs = troubles.backlogs()
     ledger = balances()
     found = [*troubles.processes(alive), *troubles.late(backlogs), *_unaudited(ledger)]
+    if may("events.view_source"):
+        found += troubles.sources(alive)
+    if may("events.view_deadletter"):
+        found += troubles.dead_letters()
     if may("notifications.view_channel"):
         found += troubles.channels()
     charts = list(_charts(minutes.series(PERIODS[period]), period))

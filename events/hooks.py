@@ -12,7 +12,7 @@ from rest_framework.exceptions import APIException
 
 from events import catalogue, ingest
 from events.catalogue import Hook
-from events.cloudevents import MAX_LENGTH, Incoming, Original, check
+from events.cloudevents import Incoming, Original, check, shortened
 from events.models import Source
 from events.sources.base import Adapter, Call, digest
 from project import metrics
@@ -68,10 +68,7 @@ def _verified(name: str, hook: Hook, call: Call) -> Adapter:
 
 
 def _translated(adapter: Adapter, call: Call) -> Sequence[Incoming]:
-    original = Original(
-        {name: value.replace("\0", "") for name, value in adapter.headers_of(call).items()},
-        call.body.decode(errors="replace").replace("\0", "\ufffd"),
-    )
+    original = Original.of(adapter.headers_of(call), call.body)
     try:
         events = adapter.translate(call)
     except Problem:
@@ -82,16 +79,10 @@ def _translated(adapter: Adapter, call: Call) -> Sequence[Incoming]:
         ) from error
     for number, event in enumerate(events):
         event.id = event.id or (digest(call.content) + (f".{number}" if number else ""))
-        event.subject = _shortened(event.subject)
+        event.subject = shortened(event.subject)
         event.original = original
         check(event)
     return events
-
-
-def _shortened(subject: str) -> str:
-    """What an event is about only tells; an event is not refused because it tells much."""
-    most = MAX_LENGTH["subject"]
-    return subject if len(subject) * 4 <= most else subject.encode(errors="replace")[:most].decode(errors="ignore")
 
 
 def _bring_types(name: str, adapter: Adapter, events: Sequence[Incoming]) -> None:

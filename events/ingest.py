@@ -46,6 +46,11 @@ def accept(
     """
     _limit(source, rate_limit, len(events))
     check(events, source=source, batch=batch)
+    return store(events, source=source)
+
+
+def store(events: Sequence[Incoming], *, source: str) -> list[Stored]:
+    """The second half of `accept`, for events that `check` has passed."""
     stored = _store(events)
     first = next((event for event in stored if not event.duplicate), None)
     if first is not None:

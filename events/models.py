@@ -470,6 +470,56 @@ class Original(models.Model):
         return f"what brought {self.event_id}"
 
 
+class LetterState(models.TextChoices):
+    """What became of a message that could not be an event."""
+
+    WAITING = "waiting"  # for a person, who tries it again or discards it (events/dead_letters.py)
+    STORED = "stored"  # it was tried again, and is an event; the end
+    DISCARDED = "discarded"  # nobody wants it; the end
+
+
+class DeadLetter(models.Model):
+    """A message of a broker that could not be an event, as it came, with the reason.
+
+    Added in the transaction that stores its neighbours, before the broker is told that it arrived.
+    """
+
+    uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
+    source = models.CharField(max_length=100, help_text="The name of the source that it came by.")
+    position = models.CharField(max_length=300, help_text="What the broker knows it by.")
+    reason = models.TextField(help_text="Why it could not be an event, the last time it was tried.")
+    headers = JSONField(default=dict, blank=True)
+    about = JSONField(default=dict, blank=True, help_text="What expressions know as `message`.")
+    content_type = models.CharField(max_length=200, blank=True)
+    body = models.BinaryField(help_text="The message, or its beginning where no event may be so large.")
+    size = models.PositiveIntegerField(help_text="Bytes that the message has.")
+    received_at = models.DateTimeField(db_default=Now())
+
+    state = models.CharField(max_length=20, choices=LetterState, default=LetterState.WAITING)
+    settled_at = models.DateTimeField(null=True, blank=True, help_text="When it was stored or discarded.")
+    settled_by = models.CharField(max_length=200, blank=True, help_text="Who had it tried again, or discarded it.")
+    event = models.UUIDField(null=True, blank=True, editable=False, help_text="The first event that it became.")
+
+    class Meta:
+        ordering = ["-uid"]
+        constraints: ClassVar = [
+            # A message that comes again, because the process died before the broker heard of it, is no second one.
+            models.UniqueConstraint(fields=["source", "position"], name="one_dead_letter_per_message"),
+        ]
+        indexes: ClassVar = [
+            # how many wait, by source, and the list of them
+            models.Index(fields=["source", "-uid"], name="dead_letter_waiting", condition=models.Q(state="waiting")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.position}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the message was kept."""
+        return self.size == len(self.body)
+
+
 class EventWait(models.Model):
     """A step that waits for an event, as the router finds it. A trigger removes it when its step waits no longer.
 

@@ -13,6 +13,9 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
+from events.consuming import State
+from events.dead_letters import waiting
+from events.feeds import consumed, consuming_sources
 from notifications.models import Channel
 from project.doctor import REMEDIES
 from project.due import COUNTED, LONGEST_WAIT
@@ -21,6 +24,7 @@ from project.stage import stages
 
 SLOW: Final = 10.0  # seconds that a due row may wait before it is a backlog
 CHANNELS: Final = 20  # told of
+SOURCES: Final = 20
 
 TITLES: Final = {
     "events.route": "Events to route",
@@ -99,6 +103,34 @@ def late(found: Iterable[Backlog]) -> Iterator[Trouble]:
                 + WAITS_FOR.get(backlog.name, ""),
                 grave=False,
             )
+
+
+def sources(alive: Mapping[str, Any]) -> Iterator[Trouble]:
+    """Brokers that nobody consumes from, of those that say that they are alive (name: detail)."""
+    told = consumed(alive)
+    for row in consuming_sources()[:SOURCES]:
+        page = reverse("admin:events_source_change", args=[row.pk])
+        feed = told.get(row.name)
+        if feed is None:
+            what = f"Source {row.name}: nobody has consumed it for 20 s. Its messages wait at the broker."
+            yield Trouble(what, "Start `manage.py consume`, the process consumer.", True, page, "Open the source")
+        elif feed.connected == 0 and feed.state != State.STARTING:
+            what = f"Source {row.name}: {feed.state}: {feed.error}"
+            yield Trouble(what, "It is tried again by itself. Are its settings right?", True, page, "Open the source")
+
+
+def dead_letters() -> Iterator[Trouble]:
+    """Messages of brokers that could not be events."""
+    for name, number in waiting().items():
+        page = f"{reverse('admin:events_deadletter_changelist')}?source={name}&state=waiting"
+        one = number == 1
+        yield Trouble(
+            f"Source {name}: {number:,} message{'' if one else 's'} could not be {'an event' if one else 'events'}.",
+            "Mend what was wrong, and try again; or discard.",
+            grave=False,
+            url=page,
+            link="Open the dead letters",
+        )
 
 
 def channels() -> Iterator[Trouble]:

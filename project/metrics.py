@@ -35,6 +35,7 @@ HELP = {
     "carillon_events_accepted_total": "Events stored, by source.",
     "carillon_events_duplicate_total": "Events that had been stored before, by source.",
     "carillon_events_refused_total": "Requests to store events that were refused, by HTTP status.",
+    "carillon_consumer_messages_total": "What consumers of brokers did with messages, by source and outcome.",
     "carillon_events_routed_total": "Events whose subscriptions were all asked.",
     "carillon_replays_routed_total": "Replays of events whose subscriptions were asked again.",
     "carillon_verdicts_total": "What subscriptions said to events the first time, by verdict.",

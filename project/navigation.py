@@ -18,6 +18,7 @@ GROUPS: Final = {
         "events.source": "input",
         "events.subscription": "rule",
         "events.schedule": "schedule",
+        "events.deadletter": "unsubscribe",
     },
     "Workflows": {"workflows.workflow": "account_tree", "workflows.run": "play_circle", "workflows.record": "database"},
     "Notifications": {

@@ -62,6 +62,8 @@ PROCESSES = {
             " --without-gossip --without-mingle",
             CELERY_WORKER,
         ),
+        # Messages of brokers, of whatever sources there are.
+        Process("consumer", "python manage.py consume"),
         Process("clock", "python manage.py clock"),
         Process(
             "flower",

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import threading
-from collections.abc import Callable, ItemsView, Iterator
+from collections.abc import Callable, ItemsView, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from django.utils.module_loading import autodiscover_modules
@@ -17,7 +17,7 @@ class UnknownName(LookupError):
 
 
 class Registry(Generic[T]):
-    """The classes of one kind by name, found at first use by importing every module of `package`.
+    """The classes of one kind by name, found at first use by importing every module of `package`, which may be several.
 
     With `app_module="actions"` the module `actions` of every installed app is imported as well.
 
@@ -30,9 +30,9 @@ class Registry(Generic[T]):
         channel_types["x"]         # UnknownName: unknown channel type "x"; known: email, slack, webhook
     """
 
-    def __init__(self, kind: str, *, package: str | None = None, app_module: str | None = None) -> None:
+    def __init__(self, kind: str, *, package: str | Sequence[str] = (), app_module: str | None = None) -> None:
         self.kind = kind
-        self._package = package
+        self._packages = [package] if isinstance(package, str) else package
         self._app_module = app_module
         self._classes: dict[str, type[T]] = {}
         self._loaded = False
@@ -85,9 +85,9 @@ class Registry(Generic[T]):
         return self._classes
 
     def _load(self) -> None:
-        if self._package:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.walk_packages(package.__path__, prefix=f"{self._package}."):
+        for name in self._packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.walk_packages(package.__path__, prefix=f"{name}."):
                 importlib.import_module(module.name)
         if self._app_module:
             autodiscover_modules(self._app_module)

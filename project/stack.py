@@ -92,7 +92,7 @@ def run(wishes: Wishes, running: ExitStack) -> None:
     flower = ["flower"] if values["FLOWER_URL"] else []
     start_processes(wishes, values, supervisor, ["web", "inbox", *flower])  # they need no tables before they are asked
     bootstrap(wishes, values)
-    start_processes(wishes, values, supervisor, ["worker", "performer", "sender", "clock"])
+    start_processes(wishes, values, supervisor, ["worker", "performer", "sender", "consumer", "clock"])
     wait_until_ready(wishes, supervisor)
     values = envfile.read(wishes.file)
     say(welcome(wishes, values, seconds=time.monotonic() - began))

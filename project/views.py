@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from project import health
+from project.gauges import measured
 from project.ledger import balances
 from project.metrics import HELP
 from project.models import Tally
@@ -62,7 +63,7 @@ class Tallies(Collector):
         for stage in stages.values():
             age.add_metric([stage.name], stage.rows().backlog_age())
             overdue.add_metric([stage.name], stage.rows().overdue())
-        yield from (age, overdue, *_ledger())
+        yield from (age, overdue, *_ledger(), *measured())
 
 
 def _ledger() -> Iterator[Metric]:

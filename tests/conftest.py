@@ -17,6 +17,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from project.children import last_lines
 from project.embedded import Postgres
 from tests import servers
+from tests.brokers import counterparts
 from tests.live import Live, living, migrated_template
 from tests.sinks import HttpSink, SmtpSink
 
@@ -55,6 +56,15 @@ def redis_url() -> Iterator[str]:
         client.flushall()
         yield servers.valkey.url
         client.flushall()
+
+
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[Path]:
+    """Where the session's message brokers are kept (tests/brokers): each is started when it is asked for."""
+    directory = servers.directory / "brokers"
+    directory.mkdir()
+    yield directory
+    counterparts.stop_all()
 
 
 @pytest.fixture

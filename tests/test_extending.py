@@ -14,11 +14,13 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
-from events.models import Event, Source
+from events.models import DeadLetter, Event, EventType, Source
 from events.sources import adapters
 from notifications.channels import channel_types
 from notifications.models import Channel, Delivery, Template
 from notifications.sender import Sender
+from tests.brokers.running import Running
+from tests.live import wait_until
 from tests.sinks import HttpSink, SmtpSink
 from workflows import code, engine
 from workflows.actions import actions
@@ -48,12 +50,18 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         sys.modules[name] = module
         spec.loader.exec_module(module)
         loaded.append(name)
-    assert loaded == ["notifications.channels.ntfy", "events.sources.shopify", "billing.actions", "couriers.actions"]
+    assert loaded == [
+        "notifications.channels.ntfy",
+        "events.sources.shopify",
+        "events.brokers.folder",
+        "billing.actions",
+        "couriers.actions",
+    ]
     yield
     for name in loaded:
         del sys.modules[name]
     # Other tests hold every registered member to its family's duties, and these are only visitors.
-    del channel_types._classes["ntfy"], adapters._classes["shopify"]
+    del channel_types._classes["ntfy"], adapters._classes["shopify"], adapters._classes["folder"]
     del actions._classes["wallet.credit"], actions._classes["courier.order"]
 
 
@@ -106,6 +114,21 @@ def test_the_source_takes_what_shopify_signs(client: Client) -> None:
     assert call("hush", "app/uninstalled") == (202, "shopify.app.uninstalled")
     assert call("wrong", "orders/paid")[0] == 401
     assert {event.subject for event in Event.objects.all()} == {"#9999"}
+
+
+def test_the_broker_is_consumed_from(tmp_path: Path) -> None:
+    EventType.objects.create(name="scan.made")
+    settings = {"path": str(tmp_path), "type": "scan.made", "subject": "${{ message.file }}"}
+    source = Source(name="scans", adapter="folder", settings=settings)
+    source.full_clean()
+    source.save()
+    (tmp_path / "a.json").write_text('{"pages": 2}')
+    (tmp_path / "b.json").write_text("not JSON")
+    with Running(source):
+        wait_until(lambda: len(list((tmp_path / "done").glob("*"))) == 2)
+    event, letter = Event.objects.get(), DeadLetter.objects.get()
+    assert (event.type, event.subject, event.data) == ("scan.made", "a.json", {"pages": 2})
+    assert letter.position.startswith("b.json@")
 
 
 def test_the_action_takes_effect_and_says_what_is_wrong() -> None:

@@ -6,13 +6,26 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.bench import Bench
 from benchmarks.findings import Findings
-from benchmarks.measures import admin, graph, hanging, history, latency, limits, memory, reference, runs, subscriptions
+from benchmarks.measures import (
+    admin,
+    consume,
+    graph,
+    hanging,
+    history,
+    latency,
+    limits,
+    memory,
+    reference,
+    runs,
+    subscriptions,
+)
 
 Measure = Callable[[Bench], Awaitable[Findings]]
 
 MEASURES: dict[str, Measure] = {
     "reference": reference.measure,
     "limits": limits.measure,
+    "consume": consume.measure,
     "latency": latency.measure,
     "hanging": hanging.measure,
     "subscriptions": subscriptions.measure,

@@ -162,11 +162,7 @@ class Adapter(Plugin):
     def headers_of(self, call: Call) -> dict[str, str]:
         """The call's headers that are kept."""
         kept = ("content-type", "user-agent", *self.keeps)
-        return {
-            name: value
-            for name, value in call.headers.items()
-            if name.startswith(kept) and not any(word in name for word in _PASSWORDS)
-        }
+        return {name: value for name, value in without_passwords(call.headers).items() if name.startswith(kept)}
 
     def check_secret(self, secret: str) -> None:
         """Raise ValueError for what cannot be a secret of this vendor's."""
@@ -275,6 +271,11 @@ def first_text(data: Json, *paths: str) -> str:
 def digest(value: Json) -> str:
     """A hash of the JSON value that does not depend on how it was written: an id where the vendor sends none."""
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def without_passwords(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that may be kept, by their names in small letters."""
+    return {name: value for name, value in headers.items() if not any(word in name for word in _PASSWORDS)}
 
 
 def with_fields(required: str = "", **properties: Json) -> dict[str, Json]:

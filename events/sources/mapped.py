@@ -13,13 +13,13 @@ from events.sources.base import Adapter, Call, Json, moment
 from project.api import BadRequest, Fault
 from project.expressions import Context, EvaluationError, ExpressionError, Values, compile_values, make_context
 
-VARIABLES: Final = ("body", "headers")
 MAPPED: Final = ("type", "id", "subject", "time", "data")
 
 
 class Mapped(Adapter):
-    """Events as settings describe them: texts with `${{ CEL }}` over `body` and `headers`."""
+    """Events as settings describe them: texts with `${{ CEL }}` over the `variables`."""
 
+    variables: ClassVar[tuple[str, ...]] = ("body", "headers")
     keeps: ClassVar[tuple[str, ...]] = ("x-",)
 
     type: str = Field(
@@ -37,24 +37,26 @@ class Mapped(Adapter):
     data: str = Field("${{ body }}", title="Data", description="The event's data. Empty is the whole body.")
 
     def check(self) -> Iterable[tuple[str, str]]:
+        yield from super().check()
         for name in MAPPED:
             try:
-                compile_values(getattr(self, name), VARIABLES)
+                compile_values(getattr(self, name), self.variables)
             except ExpressionError as error:
                 yield name, f"line {error.line}, column {error.column}: {error.message}"
 
     def translate(self, call: Call) -> list[Incoming]:
-        context = make_context(body=call.content, headers=dict(call.headers))
-        found = dict(self._mapped(context))
-        return [
-            Incoming(
-                type=_text(found["type"]),
-                id=_text(found["id"]),
-                subject=_text(found["subject"]),
-                time=moment(found["time"]),
-                data=found["data"],
-            )
-        ]
+        return [self.rendered(body=call.content, headers=dict(call.headers))]
+
+    def rendered(self, **variables: Json) -> Incoming:
+        """The event that the settings make of these variables. Raises BadRequest."""
+        found = dict(self._mapped(make_context(**variables)))
+        return Incoming(
+            type=_text(found["type"]),
+            id=_text(found["id"]),
+            subject=_text(found["subject"]),
+            time=moment(found["time"]),
+            data=found["data"],
+        )
 
     def _mapped(self, context: Context) -> Iterator[tuple[str, Json]]:
         for name, values in self._values.items():
@@ -69,7 +71,7 @@ class Mapped(Adapter):
     @cached_property
     def _values(self) -> dict[str, Values]:
         settings: dict[str, Any] = {name: getattr(self, name) for name in MAPPED}
-        return {name: compile_values(text, VARIABLES) for name, text in settings.items()}
+        return {name: compile_values(text, self.variables) for name, text in settings.items()}
 
 
 def _text(value: Json) -> str:

@@ -221,7 +221,7 @@ def test_it_costs_as_many_queries_with_much_as_with_little(
         )
         row = failed_delivery(other, "no")
         Attempt.objects.create(delivery=row, number=1, at=timezone.now(), outcome=Outcome.FAILED, ms=number)
-    with django_assert_max_num_queries(17 + len(stages)):
+    with django_assert_max_num_queries(19 + len(stages)):
         told(admin_client)
 
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from events.models import ApiKey, Event, EventType, Schedule, Source, Subscription
+from events.models import ApiKey, DeadLetter, Event, EventType, Schedule, Source, Subscription
 from events.sources import adapters
 from examples.ops.models import Incident, Order
 from notifications.models import Attempt, Channel, Delivery, DeliveryState, Outcome, Recipient, Template
@@ -121,6 +121,7 @@ def everything() -> Rows:
         template,
         ada,
         event,
+        DeadLetter.objects.create(source="shop", position="orders/1", reason="no JSON", body=b"{", size=1),
         run,
         delivery,
         Record.objects.create(collection="orders", key="A-1", value={"amount": 1}),

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.test import Client
 
+from events.brokers.base import Broker
 from events.sources import adapters
 from events.sources.mapped import Mapped
 from notifications.channels import channel_types
@@ -49,7 +50,7 @@ def test_every_setting_of_a_channel_type_is_described() -> None:
 
 
 def test_every_setting_of_an_adapter_is_described() -> None:
-    shared = set(Mapped.model_fields)
+    shared = {*Mapped.model_fields, *Broker.model_fields}
     for name, adapter in adapters.items():
         [row] = re.findall(rf"^\| `{name}` \|.*$", section("Source"), re.MULTILINE)
         own = [setting for setting in adapter.model_fields if not (issubclass(adapter, Mapped) and setting in shared)]

@@ -59,6 +59,7 @@ MODELS = {
     "events.eventtype": (VIEWER, EDITOR, EDITOR, EDITOR),
     "events.source": (VIEWER, EDITOR, EDITOR, EDITOR),
     "events.apikey": (VIEWER, NOBODY, NOBODY, NOBODY),
+    "events.deadletter": (VIEWER, NOBODY, NOBODY, NOBODY),
     "events.subscription": (VIEWER, EDITOR, EDITOR, EDITOR),
     "events.schedule": (VIEWER, EDITOR, EDITOR, EDITOR),
     "workflows.workflow": (VIEWER, EDITOR, EDITOR, EDITOR),
@@ -80,6 +81,8 @@ ACTIONS = {
     "events_source_issue_key": EDITOR,
     "events_apikey_revoke": EDITOR,
     "events_event_replay": OPERATOR,
+    "events_deadletter_try_again": OPERATOR,
+    "events_deadletter_discard": OPERATOR,
     "events_eventtype_send": OPERATOR,
     "events_schedule_fire": OPERATOR,
     "workflows_workflowversion_publish_again": EDITOR,
@@ -103,6 +106,7 @@ ACTIONS = {
 }
 # What can be done to chosen rows of a list.
 LIST_ACTIONS = {
+    "events.deadletter": dict.fromkeys(("try_again_selected", "discard_selected"), OPERATOR),
     "events.apikey": {"revoke_selected": EDITOR},
     "workflows.run": dict.fromkeys(("cancel_selected", "retry_selected", "retry_newest_selected"), OPERATOR),
     "notifications.channel": {"disable_selected": EDITOR, "enable_selected": EDITOR, "clear_selected": OPERATOR},

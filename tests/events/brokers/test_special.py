@@ -1,0 +1,236 @@
+"""What only one broker does."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+
+import pytest
+from kombu import Connection
+
+from events.consuming import State
+from events.models import Event
+from tests.brokers.counterparts import Mqtt, Sent, Sqs, program, structured
+from tests.brokers.running import Running, now
+from tests.events.brokers.conftest import Place, note, stored
+from tests.live import wait_until
+
+CONSUMING, STANDBY = State.CONSUMING, State.STANDBY
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def on(adapter: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("place", [adapter], indirect=True)
+
+
+@on("sqs")
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "with its envelope"])
+def test_what_sns_publishes_to_the_queue(place: Place, raw: bool) -> None:
+    broker = place.broker
+    assert isinstance(broker, Sqs)
+    sns, sqs = broker.client("sns"), broker.client("sqs")
+    topic = sns.create_topic(Name=place.name)["TopicArn"]
+    queue = sqs.get_queue_attributes(QueueUrl=broker.url_of(place.name), AttributeNames=["QueueArn"])
+    sns.subscribe(
+        TopicArn=topic,
+        Protocol="sqs",
+        Endpoint=queue["Attributes"]["QueueArn"],
+        Attributes={"RawMessageDelivery": str(raw).lower()},
+    )
+    given = {"specversion": "1.0", "id": "b-1", "source": "/sns", "type": "note"}
+    attributes = {f"ce-{name}": {"DataType": "String", "StringValue": value} for name, value in given.items()}
+    sns.publish(TopicArn=topic, Message=structured("s-1", "note", {"n": 1}).decode())
+    sns.publish(TopicArn=topic, Message='{"n": 2}', MessageAttributes=attributes)
+    with Running(place.source()):
+        found = {event.event_id: event for event in stored(2)}
+    assert (found["s-1"].data, found["b-1"].data) == ({"n": 1}, {"n": 2})
+    assert found["b-1"].source == f"/{place.name}/sns"
+
+
+@on("rabbitmq")
+def test_a_queue_that_is_not_there_is_made_and_bound(place: Place) -> None:
+    place.broker.remove(place.name)
+    source = place.source(
+        exchange="amq.topic", routing_keys=[f"{place.name}.*"], type="note", subject="${{ message.routing_key }}"
+    )
+    with Running(source) as consumer:
+        wait_until(lambda: consumer.status.state == "consuming", seconds=15)
+        now(publish(f"{place.name}.paid", b'{"n": 1}', message_id="m-1"))
+        now(publish(f"{place.name}.paid", b'{"n": 1}', message_id="m-2"))
+        now(publish("elsewhere", b'{"n": 2}', message_id="m-3"))
+        events = stored(2)
+    assert {event.event_id for event in events} == {"m-1", "m-2"}
+    assert {event.subject for event in events} == {f"{place.name}.paid"}
+
+
+async def publish(key: str, body: bytes, **properties: str) -> None:
+    import aio_pika
+
+    async with await aio_pika.connect("amqp://guest:guest@127.0.0.1:5672/") as connection:
+        exchange = await (await connection.channel()).get_exchange("amq.topic")
+        await exchange.publish(aio_pika.Message(body, **properties), key, mandatory=False)  # type: ignore[arg-type]
+
+
+@on("rabbitmq")
+def test_equal_messages_without_an_id_are_one_event_unless_told_otherwise(place: Place) -> None:
+    twice_without_an_id(place, '{"n": 1}')
+    with Running(place.source(type="note")):
+        stored(1)
+        wait_until(lambda: place_is_empty(place))
+    twice_without_an_id(place, '{"n": 1}')
+    with Running(place.source(type="note", id="${{ message.delivery }}")):
+        stored(3)
+
+
+def twice_without_an_id(place: Place, body: str) -> None:
+    """aio-pika would give each a message_id."""
+    with Connection("amqp://guest:guest@127.0.0.1:5672/") as connection:
+        producer = connection.Producer()
+        for _ in range(2):
+            producer.publish(body, routing_key=place.name, content_type="application/json", content_encoding="utf-8")
+
+
+def place_is_empty(place: Place) -> bool:
+    async def ask() -> bool:
+        reader = await place.adapter().connect("another")
+        try:
+            return await reader.lag() == 0
+        finally:
+            await reader.close()
+
+    return now(ask())
+
+
+@on("redis")
+def test_an_entry_without_the_content_field_is_an_object_of_its_fields(place: Place) -> None:
+    import redis
+
+    with redis.Redis.from_url(place.broker.settings(place.name)["url"]) as client:
+        client.xadd(place.name, {"order": "A-1", "amount": "5"})
+        client.xadd(place.name, {"payload": '{"order": "A-2"}', "x-shop": "eu"})
+    first = place.source(type="note", subject="${{ body.order }}")
+    with Running(first):
+        wait_until(lambda: Event.objects.exists())
+    event = Event.objects.get()
+    assert (event.subject, event.data) == ("A-1", {"order": "A-1", "amount": "5"})
+    other = place.source(
+        type="note", subject="${{ body.order }} ${{ headers['x-shop'] }}", content="payload", group="other"
+    )
+    with Running(other):
+        wait_until(lambda: Event.objects.filter(subject="A-2 eu").exists())
+
+
+@on("redis")
+def test_what_a_dead_consumer_had_in_hand_is_claimed(place: Place) -> None:
+    place.publish(*(note(str(n)) for n in range(5)))
+
+    async def take_and_die() -> int:
+        reader = await place.adapter().connect("carillon-somebody-else-7")
+        taken = await reader.receive(5, 2.0)
+        await reader.close()
+        return len(taken)
+
+    assert now(take_and_die()) == 5
+    began = time.monotonic()
+    with Running(place.source()):
+        stored(5)
+    assert time.monotonic() - began > 0.5  # not before it is thought dead
+
+
+@on("kafka")
+def test_a_message_tells_its_topic_and_key(place: Place) -> None:
+    place.publish(Sent(b'{"n": 1}', key="k-1"))
+    with Running(place.source(type="note", subject="${{ message.topic }} ${{ message.key }}")):
+        (event,) = stored(1)
+    assert event.subject == f"{place.name} k-1"
+    assert event.event_id.startswith(f"{place.name}/")
+    assert "@" in event.event_id  # a topic that is made anew counts from 0 again
+
+
+@on("mqtt")
+def test_the_topic_can_be_the_subject(place: Place) -> None:
+    place.publish(Sent(b'{"n": 1}', key="kitchen"), Sent(b'{"n": 1}', key="hall"))
+    with Running(place.source(type="note", subject="${{ message.topic }}")):
+        assert {event.subject for event in stored(2)} == {f"{place.name}/kitchen", f"{place.name}/hall"}
+
+
+@on("mqtt")
+def test_what_came_while_nobody_was_there_is_not_lost(place: Place) -> None:
+    source = place.source()
+    with Running(source) as consumer:
+        wait_until(lambda: consumer.status.state == "consuming")
+    place.publish(*(note(str(n)) for n in range(30)))
+    with Running(source):
+        stored(30)
+
+
+@on("mqtt")
+def test_a_plain_subscription_outlives_a_restart_of_the_broker(place: Place) -> None:
+    assert stored_across_a_restart(place, group="") == 20
+
+
+@on("mqtt")
+def test_without_a_group_one_consumes_and_another_stands_by(place: Place) -> None:
+    source = place.source(group="")
+    first, second = Running(source), Running(source)
+    with second:
+        with first:
+            wait_until(lambda: {first.consumer.status.state, second.consumer.status.state} == {CONSUMING, STANDBY})
+            place.publish(note("1"))
+            stored(1)
+        wait_until(lambda: second.consumer.status.state == CONSUMING, what="whoever stood by")
+        place.publish(note("2"))
+        stored(2)
+
+
+@on("mqtt")
+def test_mosquitto_forgets_a_shared_subscription_when_it_restarts(place: Place) -> None:
+    """When this fails, it is mended, and the docs can be shorter."""
+    if "2.0.11" not in subprocess.run([program("mosquitto"), "-h"], capture_output=True, text=True).stdout:
+        pytest.skip("it is told of Mosquitto 2.0.11")
+    assert stored_across_a_restart(place, group=place.name) == 10
+
+
+def stored_across_a_restart(place: Place, group: str) -> int:
+    """How many of 20 messages became events: half came before the broker's restart, half between it and ours."""
+    source, broker = place.source(group=group), place.broker
+    assert isinstance(broker, Mqtt)
+    with Running(source) as consumer:
+        wait_until(lambda: consumer.status.state == "consuming")
+    place.publish(*(note(str(n)) for n in range(10)))
+    broker.restart()
+    place.publish(*(note(str(n)) for n in range(10, 20)))
+    with Running(source) as consumer:
+        wait_until(lambda: consumer.status.state == "consuming")
+        wait_until(lambda: Event.objects.count() >= 10)
+        place.publish(note("last"))
+        wait_until(lambda: Event.objects.filter(event_id="last").exists())
+    return Event.objects.count() - 1
+
+
+@on("nats")
+def test_only_the_subjects_that_the_filter_names(place: Place) -> None:
+    place.publish(note("a"), note("b"), note("c"))
+    with Running(place.source(filter=f"{place.name}.b")):
+        (event,) = stored(1)
+    assert event.event_id == "b"
+
+
+@on("nats")
+def test_a_stream_that_is_not_there_is_told_and_waited_for(place: Place) -> None:
+    source = place.source(stream=f"{place.name}-later")
+    with Running(source) as consumer:
+        wait_until(lambda: consumer.status.state == "broker away", seconds=15)
+        assert "stream not found" in consumer.status.error
+        asyncio.run(make_stream(place))
+        wait_until(lambda: consumer.status.state == "consuming", seconds=15)
+
+
+async def make_stream(place: Place) -> None:
+    import nats
+
+    client = await nats.connect(place.broker.settings(place.name)["url"])
+    await client.jetstream().add_stream(name=f"{place.name}-later", subjects=[f"{place.name}-later.>"])
+    await client.close()
