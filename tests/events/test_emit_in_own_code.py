@@ -126,7 +126,9 @@ def test_what_is_wrong_is_told_and_the_transaction_goes_on(given: dict[str, Any]
 
 
 @pytest.mark.usefixtures("types")
-@pytest.mark.parametrize(("data", "error"), [(object(), TypeError), ({"n": float("nan")}, ValueError)], ids=("no JSON", "not a number"))
+@pytest.mark.parametrize(
+    ("data", "error"), [(object(), TypeError), ({"n": float("nan")}, ValueError)], ids=("no JSON", "not a number")
+)
 def test_what_is_no_json_is_a_mistake_of_the_code(data: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         emit("note", data)
