@@ -38,6 +38,7 @@ async def measure(bench: Bench) -> Findings:
                 await asyncio.to_thread(_consume, bench, broker, f"{adapter}-{turn}")
                 for turn in range(bench.sizes.repeats)
             ]
+            bench.say(f"  {adapter}: " + ", ".join(f"{run[1]['consumer']:.2f}" for run in runs))
             rate, used = sorted(runs, key=lambda run: run[1]["consumer"])[len(runs) // 2]
             cells = [
                 f"{used[name]:.2f}" if name in used else "not told" for name in ("consumer", "PostgreSQL", "broker")
@@ -48,14 +49,14 @@ async def measure(bench: Bench) -> Findings:
         stop_all()
     found.notes.append(
         "The events wait until the consumer has begun, whose start is not counted. No worker runs. RabbitMQ is the "
-        "machine's own, its CPU time unknown; Kafka is Tansu, SQS is Moto's server."
+        "machine's own, its CPU time unknown; Kafka is Tansu, SQS is Moto's server, which is given 500."
     )
     return found
 
 
 def _consume(bench: Bench, broker: Counterpart, name: str) -> tuple[float, usage.Usage]:
     """Events a second, and CPU seconds per 1,000, from the first batch that is stored to the last."""
-    place, n = f"bench-{name}-{uuid.uuid4().hex[:6]}", bench.sizes.events * BATCHES
+    place, n = f"bench-{name}-{uuid.uuid4().hex[:6]}", min(bench.sizes.events * BATCHES, broker.most)
     system = bench.servers.carillon(f"consume_{name.replace('-', '_')}")
     url = bench.servers.postgres.url_of(system.database)
     broker.prepare(place)

@@ -77,7 +77,7 @@ class SqsReader(Reader):
             WaitTimeSeconds=wait,
             VisibilityTimeout=int(self._settings.visibility.total_seconds()),
             MessageAttributeNames=["All"],
-            AttributeNames=["All"],
+            AttributeNames=["SentTimestamp", "MessageGroupId"],
         )
         return [_message(delivered) for delivered in said.get("Messages", ())]
 

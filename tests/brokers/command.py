@@ -14,7 +14,6 @@ from tests.brokers.counterparts import COUNTERPARTS, Absent, counterpart, stop_a
 from tests.brokers.proof import Proof, prove
 from tests.live import living, migrated_template
 
-FEWER: Final = {"sqs": 500}  # Moto needs two seconds for a call when thousands of messages are in hand
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 COLUMNS: Final = (
     *("broker", "messages", "kills", "broker away", "stored", "lost", "doubled"),
@@ -39,7 +38,7 @@ def run(*, messages: int, kills: int, only: Sequence[str] | None, write: bool) -
             with living(f"proof_{name}", servers.postgres) as live:
                 place = f"proof-{name}-{messages}"
                 try:
-                    many = min(messages, FEWER.get(name, messages))
+                    many = min(messages, broker.most)
                     proof = prove(live, broker, place, messages=many, kills=kills)
                     proofs.append(proof)
                     _say(f"{name}: {'well' if proof.well else 'BROKEN'}, {proof.seconds:.0f} s")

@@ -52,6 +52,8 @@ class Counterpart(ABC):
     """
 
     adapter: ClassVar[str]
+    most: ClassVar[int] = 10**9
+    """Messages that it can be given in reasonable time."""
     proxy: Proxy
 
     @property
@@ -425,6 +427,7 @@ class Sqs(Counterpart):
     """Moto's server, which answers as SQS and SNS do."""
 
     adapter = "sqs"
+    most = 500  # a call takes two seconds when thousands of messages are in hand
 
     @property
     def pid(self) -> int | None:
