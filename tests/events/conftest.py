@@ -10,6 +10,9 @@ import requests
 from django.db import transaction
 from pytest_django.live_server_helper import LiveServer
 
+from events import consumers, consuming
+from events.brokers.base import Reader
+from events.brokers.sqs import SqsReader
 from events.models import ApiKey, EventType, Source
 from project.scopes import Scope
 
@@ -54,6 +57,16 @@ def event_type(name: str, *schemas: Any, retired: bool = False) -> EventType:
         with transaction.atomic():
             made.add_schema(schema)
     return made
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consumers in this process look around more often than they need to where nobody waits for them."""
+    monkeypatch.setattr(Reader, "patience", 0.2)
+    monkeypatch.setattr(SqsReader, "patience", 1.0)
+    monkeypatch.setattr(consuming, "LOOK_EVERY", 1.0)
+    monkeypatch.setattr(consumers, "LOOK_EVERY", 0.5)
+    monkeypatch.setattr(consumers, "BEAT_EVERY", 0.5)
 
 
 @pytest.fixture
