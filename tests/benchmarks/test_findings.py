@@ -75,5 +75,5 @@ def test_sizes_named_on_the_command_line_replace_those_of_the_set() -> None:
 
 
 def test_a_measurement_that_there_is_not_is_refused_with_the_known_names() -> None:
-    with pytest.raises(SystemExit, match="latincy: no such measurement; known are: reference, limits, latency"):
+    with pytest.raises(SystemExit, match="latincy: no such measurement; known are: reference, limits, consume"):
         command.chosen(["latincy"])

@@ -19,7 +19,7 @@ def test_every_fault_is_survived(live: Live, http_sink: HttpSink, smtp_sink: Smt
     seed = random.randrange(10**6)
     said: list[str] = []
     job = configured(live, http_sink, smtp_sink)
-    with Load(job) as load:
+    with Load(job, pause=0.2) as load:  # the other tests want to get on, too
         storm = Storm(job, load, seed=seed, tell=said.append)
         storm.run(in_pairs(list(FAULTS.values()), storm.random))
     report = storm.end()

@@ -123,7 +123,7 @@ subscriptions = st.lists(
 
 
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes, and the values are small
     suppress_health_check=list(HealthCheck),

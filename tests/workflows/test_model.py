@@ -43,7 +43,7 @@ from workflows.work import Start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 
 Event: TypeAlias = dict[str, Any]
 
