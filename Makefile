@@ -10,7 +10,7 @@ OFFLINE := CARILLON_OFFLINE=1 DEBUG=1
 PRODUCTION := CARILLON_OFFLINE=1 DEBUG=0 HTTPS=1 ALLOWED_HOSTS=carillon.example.com \
 	SECRET_KEY=long-enough-for-the-check-and-used-for-nothing-but-the-check-0123456789
 
-.PHONY: run demo test check bench chaos screenshots lock format
+.PHONY: run demo test thorough check bench chaos screenshots lock format
 
 run: $(READY)
 	@exec $(BIN)/python -m project.stack
@@ -23,6 +23,10 @@ demo: $(READY)
 TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
 test: $(READY)
 	@$(TESTS)
+
+# What says of a slow server what `make test` says of a quick one.
+thorough: $(READY)
+	@$(TESTS) -m thorough
 
 # make bench ONLY=latency QUICK=1; python -m benchmarks --help has the sizes
 bench: $(READY)

@@ -18,6 +18,7 @@ from benchmarks.systems import Servers
 
 
 @pytest.mark.flow
+@pytest.mark.thorough
 def test_a_benchmark_prints_its_tables_and_holds_them_against_the_targets() -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--events", "20", "--only", "limits"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)

@@ -13,7 +13,7 @@ from tests.live import Live
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("adapter", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("adapter", [pytest.param("redis", marks=pytest.mark.thorough), "rabbitmq"])
 def test_a_killed_consumer_loses_nothing_and_doubles_nothing(live: Live, brokers: Path, adapter: str) -> None:
     try:
         broker = counterpart(adapter, brokers)

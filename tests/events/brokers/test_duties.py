@@ -24,6 +24,13 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 
 each = pytest.mark.parametrize("place", sorted(COUNTERPARTS), indirect=True)
 
+SLOW = ("kafka", "sqs")  # their servers here take seconds for what the others do at once
+quick_ones = pytest.mark.parametrize(
+    "place",
+    [pytest.param(name, marks=[pytest.mark.thorough] if name in SLOW else []) for name in sorted(COUNTERPARTS)],
+    indirect=True,
+)
+
 
 def test_every_broker_is_held_to_these_duties() -> None:
     assert sorted(COUNTERPARTS) == [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
@@ -142,7 +149,7 @@ def test_nothing_is_acknowledged_before_the_commit(place: Place) -> None:
     assert left(place) == 0
 
 
-@each
+@quick_ones
 def test_the_database_comes_back_and_nothing_is_lost(place: Place) -> None:
     place.publish(*(note(str(n)) for n in range(3)))
     other = connections.create_connection("default")
@@ -162,7 +169,7 @@ def test_the_database_comes_back_and_nothing_is_lost(place: Place) -> None:
     assert left(place) == 0
 
 
-@each
+@quick_ones
 def test_two_consumers_share_the_work(place: Place) -> None:
     source = place.source(batch=1)
     with Running(source) as one, Running(source) as two:
@@ -175,7 +182,7 @@ def test_two_consumers_share_the_work(place: Place) -> None:
     assert left(place) == 0
 
 
-@each
+@quick_ones
 def test_who_is_stopped_finishes_its_batch_and_the_next_goes_on(place: Place) -> None:
     source = place.source(batch=7)
     place.publish(*(note(str(n)) for n in range(60)))
@@ -188,7 +195,7 @@ def test_who_is_stopped_finishes_its_batch_and_the_next_goes_on(place: Place) ->
     assert left(place) == 0
 
 
-@each
+@quick_ones
 def test_a_lost_connection_is_made_again(place: Place) -> None:
     with Running(place.source()) as consumer:
         wait_until(lambda: consumer.status.state is State.CONSUMING, seconds=20)
@@ -206,7 +213,7 @@ def test_a_lost_connection_is_made_again(place: Place) -> None:
         stored(3, seconds=30)
 
 
-@each
+@quick_ones
 def test_the_lag_is_what_waits_at_the_broker(place: Place) -> None:
     place.publish(*(note(str(n)) for n in range(5)))
     assert left(place) == 5 or (place.broker.adapter == "kafka" and left(place))  # Tansu counts batches
