@@ -18,9 +18,8 @@ run: $(READY)
 demo: $(READY)
 	@exec $(MANAGE) demo
 
-# Three processes, each with its own servers: much of the time is waiting. Neighbours stay together, because a module may
-# share what it has started.
-TESTS := $(BIN)/python -m pytest -n 3 --dist worksteal
+# Two processes, each with its own servers. Neighbours stay together, because a module may share what it has started.
+TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 test: $(READY)
 	@$(TESTS)
 
