@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from events import cloudevents, ingest, waiting
 from events.catalogue import catalogue
 from events.cloudevents import Incoming
+from events.emit import too_deep
 from events.models import Event, EventType, EventWait
 from events.samples import example_of
 from project import bulk
@@ -23,7 +24,6 @@ from project.identifiers import OWN_SOURCE, new_uid
 from project.names import unknown
 from workflows.actions import Action, Call, StepError, Wait, action
 from workflows.actions.base import Json, Named, Rehearsal, Turn, longer_than_nothing
-from workflows.engine import MOST_DEPTH
 from workflows.vocabulary import MOST_NAMES, Names, named
 
 TIMED_OUT: Final = {"outcome": "timed_out"}
@@ -74,12 +74,8 @@ class Emit(Action):
         return Rehearsal(f"store an event {self.type}", output, "example")
 
     def _event(self, call: Call) -> Incoming:
-        if call.depth >= MOST_DEPTH:
-            raise StepError(
-                f"the loop guard: {call.depth} events led to this run, each emitted by a run that the one before it "
-                f"started, and at {MOST_DEPTH} it ends. Does this workflow emit what its own subscription hears?",
-                permanent=True,
-            )
+        if told := too_deep(call.depth + 1):
+            raise StepError(told, permanent=True)
         given: dict[str, Any] = {"type": self.type, "source": self.source, "data": self.data}
         event = cloudevents.plain({**given, "subject": self.subject, "id": self.id or call.key})
         event.depth = call.depth + 1

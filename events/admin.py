@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, Final
@@ -25,7 +25,6 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -57,14 +56,13 @@ from events.models import (
 from events.review_panel import PERIODS
 from events.routing import Verdict
 from events.scheduling import fire_now
-from events.searching import EVENTS
+from events.searching import EVENTS, LETTER_STATES, LETTERS, ROUTED
 from events.sources import adapters
 from events.sources.mapped import MAPPED
-from events.stored import Busy
 from events.subscription_page import SubscriptionForm, SubscriptionPanels
 from events.trace import awaited, lines, trace
 from events.welcome import start
-from project.admin import Configuration, Facts, WhenFilter, confirm, done, goes_to, only
+from project.admin import Configuration, confirm, done, goes_to, only
 from project.api import Problem
 from project.editor import CodeField
 from project.fact_lists import PeriodFilter, RangeFilter, SearchedFacts, TermFilter
@@ -72,6 +70,7 @@ from project.flower import tasks_of
 from project.live import live
 from project.panels import PanelMedia
 from project.plugged import Plugged, PluggedForm
+from project.reading import Busy
 from project.scopes import Scope
 from project.secrets import mask
 from project.settings_form import PREFIX, SecretField
@@ -220,10 +219,7 @@ class SourceAdmin(Plugged):
         feed = consumed().get(source.name)
         if feed is None:
             return badge("nobody consumes it" if source.enabled else "disabled", "danger" if source.enabled else "")
-        said = f"{feed.connected} of {feed.processes} consume"
-        if feed.lag is not None:
-            said += f", {feed.lag:,} messages wait at the broker"
-        told = feed.error if not feed.connected else said
+        told = str(feed) if feed.connected else feed.error
         return format_html("{} {}", badge(feed.state, "success" if feed.connected else "warning"), told)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
@@ -568,59 +564,46 @@ class ScheduleAdmin(Configuration):
 
 
 class TypeFilter(TermFilter):
-    title = "type"
-    parameter_name = "type"
+    title = parameter_name = "type"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in EventType.objects.values_list("name", flat=True)]
+    def values(self) -> Iterable[str]:
+        return EventType.objects.values_list("name", flat=True)
 
 
 class SourceFilter(TermFilter):
-    title = "source"
-    parameter_name = "source"
+    title = parameter_name = "source"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(f"/{name}", f"/{name}") for name in Source.objects.values_list("name", flat=True)]
+    def values(self) -> Iterable[str]:
+        return [f"/{name}" for name in Source.objects.values_list("name", flat=True)]
 
 
 class RoutedFilter(TermFilter):
-    title = "state"
-    parameter_name = "state"
+    title = parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("waiting", "waiting to be routed"), ("routed", "routed")]
-
-
-class SourceNameFilter(DropdownFilter):
-    title = "source"
-    parameter_name = "source"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
-        return [(name, name) for name in Source.objects.filter(adapter__in=brokers).values_list("name", flat=True)]
-
-    def queryset(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
-        return letters.filter(source=self.value()) if self.value() else letters
+    def values(self) -> Iterable[str]:
+        return ROUTED
 
 
-class LetterStateFilter(DropdownFilter):
-    title = "state"
-    parameter_name = "state"
+class BrokerFilter(TermFilter):
+    title = parameter_name = "source"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state.value, str(state.label).lower()) for state in LetterState]
+    def values(self) -> Iterable[str]:
+        return Source.of_brokers().values_list("name", flat=True)
 
-    def queryset(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
-        return letters.filter(state=self.value()) if self.value() else letters
+
+class LetterFilter(TermFilter):
+    title = parameter_name = "state"
+
+    def values(self) -> Iterable[str]:
+        return LETTER_STATES
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(Facts):
+class DeadLetterAdmin(SearchedFacts):
+    search = LETTERS
     list_display = ("source", "shown_position", "state_badge", "received_at", "shown_reason")
-    list_filter = (SourceNameFilter, LetterStateFilter, WhenFilter)
-    exact_search = ("position",)
-    prefix_search = ("source",)
-    search_help_text = "A uid, a position, or how the name of a source begins"
+    list_filter = (BrokerFilter, LetterFilter, PeriodFilter)
+    search_help_text = "uid, position, source, words of the reason"
     fields = ("source",)
     actions = ("try_again_selected", "discard_selected")
     actions_detail = ("try_again", "discard")
@@ -688,7 +671,7 @@ class DeadLetterAdmin(Facts):
         description="Discard",
         icon="delete",
         permissions=["operate"],
-        dialog=confirm("Discard it?", "It will never be an event. It stays here to be seen.", "Discard"),
+        dialog=confirm("Discard it?", "It stays here to be seen, and can be tried again.", "Discard"),
     )
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
         self.discard_selected(request, only(self, request, object_id))
@@ -697,9 +680,9 @@ class DeadLetterAdmin(Facts):
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Only what changes something."""
         row = self.get_object(request, unquote(str(object_id)))
-        if row is None or row.state != LetterState.WAITING:
-            return []
-        return super().get_actions_detail(request, object_id)
+        left = {LetterState.WAITING: ("try_again", "discard"), LetterState.DISCARDED: ("try_again",)}
+        may = left.get(row.state, ()) if row else ()
+        return [each for each in super().get_actions_detail(request, object_id) if each.action_name.endswith(may)]
 
 
 class ReplayForm(forms.Form):
@@ -743,7 +726,7 @@ class EventAdmin(SearchedFacts):
             "title": event.type,
             "story": told,
             "timeline": timeline(lines(told, now)),
-            "call": Original.objects.filter(event=event).first(),
+            "brought_by": Original.objects.filter(event=event).first(),
             "curl": curl(event, f"{settings.CARILLON_URL}{reverse('events')}"),
             "flower": tasks_of("events.route", str(event.uid), [run["uid"] for run in told["runs"]]),
             "live": live(told, awaited(event, told, now), now),

@@ -13,7 +13,6 @@ import structlog
 from django.db.models import Max
 from django.utils import timezone
 
-from events.brokers.base import Broker
 from events.models import FILTER_VARIABLES, ApiKey, EventSchema, EventType, Source, Subscription
 from events.schemas import SchemaError, Validator
 from events.sources import adapters
@@ -168,8 +167,7 @@ def rules() -> Rules:
 @cached
 def feeds() -> dict[str, Hook]:
     """The enabled sources whose adapters are brokers, by name."""
-    brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
-    return {row.name: hook(row) for row in Source.objects.filter(enabled=True, adapter__in=brokers)}
+    return {row.name: hook(row) for row in Source.of_brokers().filter(enabled=True)}
 
 
 def key_of(digest: str) -> Key | None:

@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from events.catalogue import Hook, feeds
-from events.consuming import Consumer
+from events.consuming import PROCESS, Consumer, pause
 from project.models import Heartbeat
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY: Final = 2.0  # seconds between two looks for sources that are new, changed or gone
 BEAT_EVERY: Final = 4.0
 PATIENCE: Final = 12.0  # seconds that the end waits for batches under way
-PROCESS: Final = "consumer"
 
 
 class Consumers:
@@ -48,7 +47,7 @@ class Consumers:
                 except DatabaseError as error:  # who consumes goes on, and finds out by itself
                     log.info("no database, trying again", error=" ".join(str(error).split()))
                     await loop.run_in_executor(self._thread, lambda: connection.close())
-                await self._sleep(LOOK_EVERY)
+                await pause(LOOK_EVERY, self.stop)
         finally:
             await self._end(list(self._running))
             await loop.run_in_executor(self._thread, self._say_goodbye)
@@ -96,10 +95,3 @@ class Consumers:
         except DatabaseError as error:
             log.info("no goodbye", error=" ".join(str(error).split()))
         connection.close()
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stop.wait()
-        except TimeoutError:
-            return

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
+PROCESS: Final = "consumer"  # how the process is called that runs them
 CHATTY: Final = ("aiokafka", "aio_pika", "aiormq", "nats", "mqtt", "botocore", "boto3", "urllib3")
 
 CONNECT_WITHIN: Final = 20.0  # seconds
@@ -164,7 +165,7 @@ class Consumer:
         seat = await self._in_thread(self._seat.take, broker.most)
         if seat is None:
             self._is(State.STANDBY)
-            await self._sleep(STAND_BY)
+            await pause(STAND_BY, self.stop)
             return
         async with asyncio.timeout(CONNECT_WITHIN):
             reader = await broker.connect(f"carillon-{self.name}-{seat}")
@@ -192,7 +193,7 @@ class Consumer:
             interval = self.feed.rate_limit.interval
             least = max(1.0, min(limit, ENOUGH / interval))  # not one by one, just because that is the rate
             if (missing := least - self._bucket.left) > 0:
-                await self._sleep(missing * interval)  # what is over the rate waits at the broker
+                await pause(missing * interval, self.stop)  # what is over the rate waits at the broker
                 return
             limit = min(limit, int(self._bucket.left))
         messages = await reader.receive(limit, reader.patience)
@@ -243,7 +244,7 @@ class Consumer:
         self._is(state, _line(error))
         if isinstance(error, DatabaseError):
             await self._in_thread(_disconnect)  # a dead one would not be replaced by itself
-        await self._sleep((pauses or self._pauses).next())
+        await pause((pauses or self._pauses).next(), self.stop)
 
     def _is(self, state: State, error: str = "") -> None:
         """Take note, and tell the log when that is news."""
@@ -258,15 +259,17 @@ class Consumer:
     def _adapter(self) -> str:
         return self.feed.adapter.name if self.feed.adapter else ""
 
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stop.wait()
-        except TimeoutError:
-            return
-
     async def _in_thread(self, work: Callable[..., R], *arguments: Any) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+async def pause(seconds: float, stop: asyncio.Event) -> None:
+    """Wait for so long, or until `stop` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
 
 
 def _disconnect() -> None:

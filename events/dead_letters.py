@@ -27,8 +27,8 @@ def redrive(row: DeadLetter, *, by: str) -> DeadLetter:
     """
     with transaction.atomic():
         held = DeadLetter.objects.select_for_update().get(pk=row.pk)
-        if held.state != LetterState.WAITING:
-            raise CannotRedrive(f"it was {held.state} before")
+        if held.state == LetterState.STORED:
+            raise CannotRedrive("it was stored before")
         try:
             feed = _feed(held)
             stored = ingest.store(intake.read(feed, _message(held)), source=feed.uri)
@@ -44,7 +44,7 @@ def redrive(row: DeadLetter, *, by: str) -> DeadLetter:
 
 
 def discard(rows: QuerySet[DeadLetter], *, by: str) -> int:
-    """Those of them that wait are wanted by nobody any more; returns how many. They stay to be seen."""
+    """Those of them that wait are wanted by nobody any more; returns how many. They stay, and can be tried again."""
     return rows.filter(state=LetterState.WAITING).update(
         state=LetterState.DISCARDED, settled_at=timezone.now(), settled_by=by
     )

@@ -8,9 +8,8 @@ from django.core.exceptions import ValidationError
 
 from events.brokers.base import Broker
 from events.catalogue import hook
-from events.consuming import State
 from events.dead_letters import waiting
-from events.feeds import Consumed, consumed
+from events.feeds import Consumed, consumed, wrong_with
 from events.models import Source
 from events.sources import adapters
 from project.doctor import Finding, examination
@@ -53,18 +52,10 @@ def _consumption(row: Source, told: Mapping[str, Consumed]) -> Finding:
     if (found := _well_formed(row)) is not None:
         return found
     feed = told.get(row.name)
-    if feed is None:
-        return Finding(
-            name, wrong="nobody has consumed it for 20 s", remedy="Start `manage.py consume`, the process `consumer`."
-        )
-    if feed.connected == 0 and feed.state != State.STARTING:
-        return Finding(
-            name,
-            wrong=f"{feed.state}: {feed.error}",
-            remedy="It is tried again by itself. Is the broker there, and are the source's settings right?",
-        )
-    lag = "" if feed.lag is None else f", {feed.lag:,} messages wait at the broker"
-    return Finding(name, note=f"{feed.connected} of {feed.processes} consumers consume{lag}")
+    if trouble := wrong_with(feed):
+        wrong, remedy = trouble
+        return Finding(name, wrong=wrong, remedy=remedy)
+    return Finding(name, note=str(feed))
 
 
 def _well_formed(row: Source) -> Finding | None:

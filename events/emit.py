@@ -33,10 +33,8 @@ def emit(
     retired type, data against its schema, what is too long or too large; TypeError or ValueError for data that are no
     JSON. Nothing is stored then, and the transaction can go on.
     """
-    if depth > MOST_DEPTH:
-        raise Conflict(
-            f"The loop guard: {MOST_DEPTH} events led to this one, each emitted by what heard the one before."
-        )
+    if told := too_deep(depth):
+        raise Conflict(told)
     if not source.startswith("/"):
         told = f"begins with a slash, as {OWN_SOURCE} does"
         raise BadRequest(f"source: {told}", [Fault("source", told)])
@@ -45,3 +43,13 @@ def emit(
     event.depth = depth
     (stored,) = ingest.accept([event], source=source)
     return stored
+
+
+def too_deep(depth: int) -> str:
+    """What the loop guard says of an event of this depth; "" when nothing."""
+    if depth <= MOST_DEPTH:
+        return ""
+    return (
+        f"the loop guard: {MOST_DEPTH} events led to this one, each emitted by what the one before it started. "
+        "Does something emit what its own subscription hears?"
+    )

@@ -25,6 +25,7 @@ from project.editor import JSONCodeField
 from project.identifiers import OWN_SOURCE
 from project.panels import panel, sealed, unsealed
 from project.rates import Rate
+from project.reading import Busy, reading
 
 Json = Any
 
@@ -89,7 +90,7 @@ class EventTypeForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic a
         kind = EventType.objects.get(pk=self.instance.pk)  # by the name that its events have
         try:
             self.toll = toll(kind, schema)
-        except stored.Busy:
+        except Busy:
             return
         mark = hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
         if self.toll and self.data.get("confirmed") != mark:
@@ -140,9 +141,9 @@ def _sample_data(kind: EventType) -> Json:
     if kind.example is not None:
         return kind.example
     try:
-        with stored.reading():
+        with reading():
             newest = stored.page([kind.name], most=1)
-    except stored.Busy:
+    except Busy:
         return {}
     return newest[0].data if newest else {}
 
@@ -186,9 +187,9 @@ class EventTypePanels:
         trial, busy, refused = Trial(name, schema), None, []
         try:
             review.step(trial.types, trial.labels)
-            with stored.reading():
+            with reading():
                 refused = trial.tell_all(review.shown.get(REFUSED, ()))
-        except stored.Busy as error:
+        except Busy as error:
             busy = error
         state = {"type": name, "schema": schema, "days": days, "review": review.to_json()}
         context = {

@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import QuerySet
-
-from events.brokers.base import Broker
-from events.consuming import State
-from events.models import Source
-from events.sources import adapters
+from events.consuming import PROCESS, State
 from project.models import Heartbeat
 
-CONSUMERS: Final = "consumer@"  # how the names of their heartbeats begin
+CONSUMERS: Final = f"{PROCESS}@"  # how the names of their heartbeats begin
 
 
 @dataclass(frozen=True)
@@ -29,6 +24,10 @@ class Consumed:
     lag: int | None  # messages that wait at the broker
     last: float | None  # when a batch was stored last, in seconds since 1970
     delay: float | None  # seconds from the broker to the commit, of the oldest message of that batch
+
+    def __str__(self) -> str:
+        lag = "" if self.lag is None else f", {self.lag:,} messages wait at the broker"
+        return f"{self.connected} of {self.processes} consume{lag}"
 
 
 def consumed(alive: Mapping[str, Any] | None = None) -> dict[str, Consumed]:
@@ -44,10 +43,19 @@ def consumed(alive: Mapping[str, Any] | None = None) -> dict[str, Consumed]:
     return {name: _together(statuses) for name, statuses in said.items()}
 
 
-def consuming_sources() -> QuerySet[Source]:
-    """The enabled sources that somebody should consume."""
-    brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
-    return Source.objects.filter(enabled=True, adapter__in=brokers).order_by("name")
+def wrong_with(feed: Consumed | None) -> tuple[str, str] | None:
+    """What is wrong with how an enabled source is consumed, and what helps; None: nothing."""
+    if feed is None:
+        return (
+            "nobody has consumed it for 20 s, and its messages wait at the broker",
+            "Start `manage.py consume`, the process `consumer`.",
+        )
+    if feed.connected == 0 and feed.state != State.STARTING:
+        return (
+            f"{feed.state}: {feed.error}",
+            "It is tried again by itself. Is the broker there, and are the source's settings right?",
+        )
+    return None
 
 
 def _together(statuses: list[dict[str, Any]]) -> Consumed:

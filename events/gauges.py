@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from events.dead_letters import waiting
-from events.feeds import consumed, consuming_sources
+from events.feeds import consumed
+from events.models import Source
 from project.gauges import gauges
 
 
@@ -25,7 +26,7 @@ def consumers() -> Iterator[Metric]:
         labels=["source"],
     )
     told = consumed()
-    for name in consuming_sources().values_list("name", flat=True):
+    for name in Source.of_brokers().filter(enabled=True).values_list("name", flat=True):
         feed = told.get(name)
         up.add_metric([name], feed.connected if feed else 0)
         if feed and feed.lag is not None:

@@ -14,9 +14,11 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from events.brokers.base import Broker
 from events.schemas import SchemaError, Validator
 from events.sources import adapters
 from events.sources.base import Adapter
@@ -68,6 +70,12 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def of_brokers(cls) -> QuerySet[Source]:
+        """Those that consume from a message broker."""
+        brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
+        return cls.objects.filter(adapter__in=brokers)
 
     def clean(self) -> None:
         if problems := by_field(self._problems()):
@@ -475,7 +483,7 @@ class LetterState(models.TextChoices):
 
     WAITING = "waiting"  # for a person, who tries it again or discards it (events/dead_letters.py)
     STORED = "stored"  # it was tried again, and is an event; the end
-    DISCARDED = "discarded"  # nobody wants it; the end
+    DISCARDED = "discarded"  # nobody wants it; who thinks better of it tries it again
 
 
 class DeadLetter(models.Model):

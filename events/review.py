@@ -20,6 +20,7 @@ from django.utils import timezone
 from events import stored
 from events.models import Event
 from project.identifiers import first_uid_at, made_at
+from project.reading import reading
 
 Json: TypeAlias = Any
 Labels: TypeAlias = Callable[[Event], Iterable[str]]
@@ -68,7 +69,7 @@ class Review:
     def step(self, types: Sequence[str], labels: Labels, seconds: float = STEP) -> None:
         """Go on for about so long, or to the end. Raises Busy, and may then be tried again."""
         ends_at = monotonic() + seconds
-        with stored.reading():
+        with reading():
             while not self.over:
                 events = stored.page(types, since=self.since, before=self.at, most=PAGE)
                 for event in events:

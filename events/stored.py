@@ -9,9 +9,7 @@ from uuid import UUID
 from django.db import connection
 
 from events.models import Event
-from project.reading import Busy as Busy
-from project.reading import reading as reading
-from project.reading import values_of
+from project.reading import reading, values_of
 
 
 def types() -> list[str]:

@@ -23,6 +23,7 @@ from events.review import Review
 from events.review_panel import chosen_days, progress
 from project.expressions import ExpressionError, compile_expression
 from project.panels import panel, sealed, unsealed
+from project.reading import Busy, reading
 from workflows.models import Workflow
 
 LATEST: Final = 6  # events that are shown while somebody types
@@ -32,7 +33,7 @@ PANEL: Final = "dry_run"
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """Saving tells what it changes, and asks first when that is much."""
 
-    impact: Impact | stored.Busy | None = None
+    impact: Impact | Busy | None = None
     """What saving it changes; why that is not known; None: nothing that decides was changed."""
     asks: str = ""
     """What the box to tick stands for: this draft and no other."""
@@ -54,7 +55,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generi
             return
         try:
             self.impact = impact(draft, saved)
-        except stored.Busy as busy:
+        except Busy as busy:
             self.impact = busy
             return
         if self.impact.differing > settings.SUBSCRIPTION_CONFIRM_ABOVE:
@@ -148,10 +149,10 @@ class SubscriptionPanels:
         context: dict[str, Any] = {"asked": found}
         if run := found.run:
             try:
-                with stored.reading():
+                with reading():
                     context |= {"told": _latest(run), "run": run}
                 context["examples"] = [] if context["told"] else _examples(run)
-            except stored.Busy as busy:
+            except Busy as busy:
                 context["busy"] = busy
         return TemplateResponse(request, "admin/events/subscription/check.html", context)
 
@@ -171,9 +172,9 @@ class SubscriptionPanels:
         run, busy = DryRun.as_if_enabled(draft, saved), None
         try:
             review.step(run.types, run.labels)
-            with stored.reading():
+            with reading():
                 shown = _found(review, run)
-        except stored.Busy as error:
+        except Busy as error:
             busy, shown = error, []
         state = {"draft": draft.to_json(), "saved": saved and saved.to_json(), "days": days, "review": review.to_json()}
         context = {

@@ -34,6 +34,7 @@ from project.expressions import (
 from project.identifiers import first_uid_at
 from project.names import unknown
 from project.openapi import WithBody, answers, body
+from project.reading import reading
 from project.scopes import Scope
 from project.timestamps import time_of
 
@@ -101,7 +102,7 @@ def _told(run: DryRun, since: UUID, period: Period) -> tuple[list[dict[str, Json
     at = period.before or stored.EVERYTHING
     while len(told) < period.limit and time.monotonic() < ends_at:
         most = min(PAGE, period.limit - len(told))
-        with stored.reading():
+        with reading():
             events = stored.page(run.types, since=since, before=at, most=most)
         told += [_line(**run.tell(event)) for event in events]
         if len(events) < most:

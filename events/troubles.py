@@ -13,9 +13,9 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from events.consuming import State
 from events.dead_letters import waiting
-from events.feeds import consumed, consuming_sources
+from events.feeds import consumed, wrong_with
+from events.models import Source
 from notifications.models import Channel
 from project.doctor import REMEDIES
 from project.due import COUNTED, LONGEST_WAIT
@@ -108,15 +108,11 @@ def late(found: Iterable[Backlog]) -> Iterator[Trouble]:
 def sources(alive: Mapping[str, Any]) -> Iterator[Trouble]:
     """Brokers that nobody consumes from, of those that say that they are alive (name: detail)."""
     told = consumed(alive)
-    for row in consuming_sources()[:SOURCES]:
-        page = reverse("admin:events_source_change", args=[row.pk])
-        feed = told.get(row.name)
-        if feed is None:
-            what = f"Source {row.name}: nobody has consumed it for 20 s. Its messages wait at the broker."
-            yield Trouble(what, "Start `manage.py consume`, the process consumer.", True, page, "Open the source")
-        elif feed.connected == 0 and feed.state != State.STARTING:
-            what = f"Source {row.name}: {feed.state}: {feed.error}"
-            yield Trouble(what, "It is tried again by itself. Are its settings right?", True, page, "Open the source")
+    for row in Source.of_brokers().filter(enabled=True)[:SOURCES]:
+        if found := wrong_with(told.get(row.name)):
+            wrong, remedy = found
+            page = reverse("admin:events_source_change", args=[row.pk])
+            yield Trouble(f"Source {row.name}: {wrong}.", remedy, grave=True, url=page, link="Open the source")
 
 
 def dead_letters() -> Iterator[Trouble]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -276,19 +277,17 @@ class RecipientAdmin(Configuration):
 
 
 class StateFilter(TermFilter):
-    title = "state"
-    parameter_name = "state"
+    title = parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state) for state in STATES]
+    def values(self) -> Iterable[str]:
+        return STATES
 
 
 class ChannelFilter(TermFilter):
-    title = "channel"
-    parameter_name = "channel"
+    title = parameter_name = "channel"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in Channel.objects.values_list("name", flat=True)]
+    def values(self) -> Iterable[str]:
+        return Channel.objects.values_list("name", flat=True)
 
 
 @admin.register(Delivery)

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db.models import Model, Q
+from django.db.models import Q
 
 from notifications.models import Channel, Delivery, DeliveryState, Recipient
 from project import searching
-from project.names import unknown
-from project.searching import Condition, Field, Search, SearchError, choice
-
-
-def _named(model: type[Model], value: str) -> int:
-    """The key of what has this name. Raises SearchError."""
-    rows = model._default_manager.order_by("name")
-    found = rows.filter(name=value).values_list("pk", flat=True).first()
-    if found is None:
-        names = list(rows.values_list("name", flat=True))
-        raise SearchError(f"{unknown(str(model._meta.verbose_name), value, names)}.")
-    return int(found)
+from project.searching import Condition, Field, Search, choice, named
 
 
 def _uid(value: str) -> Condition:
@@ -43,9 +32,9 @@ DELIVERIES = Search(
         # delivery_by_address
         "to": Field("the whole address", lambda value: Condition([Q(to=value) & ~Q(to="")], rank=1)),
         # delivery_by_recipient
-        "recipient": Field("the recipient", lambda value: Condition([Q(recipient=_named(Recipient, value))], rank=1)),
+        "recipient": Field("the recipient", lambda value: Condition([Q(recipient=named(Recipient, value))], rank=1)),
         # delivery_by_channel
-        "channel": Field("the channel", lambda value: Condition([Q(channel=_named(Channel, value))], rank=3)),
+        "channel": Field("the channel", lambda value: Condition([Q(channel=named(Channel, value))], rank=3)),
         "template": Field("the template", lambda value: Condition([Q(template=value)])),
         # delivery_by_dedupe_key
         "key": Field(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Q
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -16,20 +13,20 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifications import delivery, recovery, serializers, story
-from notifications.models import Channel, Delivery, DeliveryState, Recovery
-from notifications.searching import DELIVERIES
+from notifications.models import Channel, Delivery, Recovery
+from notifications.searching import DELIVERIES, STATES
 from project import bounded
-from project.api import BadRequest, Conflict, Fault, SearchPagination, Unprocessable
+from project.api import Conflict, Fault, SearchPagination, Unprocessable
 from project.authorization import HasScope, caller_of
 from project.body import Body, Time, fields_of
 from project.doorbell import ring
-from project.identifiers import first_uid_at
 from project.names import unknown
 from project.openapi import PAGES, WithBody, answers, body
-from project.parameters import check, moment
+from project.parameters import asked
 from project.scopes import Scope
-from project.searching import NOTHING, Asked
 from project.timestamps import time_of
+
+PARAMETERS: Final = {name: name for name in ("channel", "state", "event", "to")}
 
 
 class Recover(Body):
@@ -53,7 +50,7 @@ class DeliveriesView(APIView):
         "went as far as its time allowed, and `next` goes on from there.",
         parameters=[
             OpenApiParameter("channel", str, description="The channel's name."),
-            OpenApiParameter("state", str, enum=DeliveryState.values),
+            OpenApiParameter("state", str, enum=list(STATES)),
             OpenApiParameter("event", OpenApiTypes.UUID, description="The event whose runs caused them."),
             OpenApiParameter("to", str, description="The address, exactly."),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at or after."),
@@ -65,7 +62,7 @@ class DeliveriesView(APIView):
     )
     def get(self, request: Request) -> Response:
         pages = SearchPagination()
-        page = pages.search(_ROWS.defer("message"), _asked(request.query_params), request)
+        page = pages.search(_ROWS.defer("message"), asked(DELIVERIES, request.query_params, PARAMETERS), request)
         return pages.get_paginated_response([story.summary(row) for row in page])
 
 
@@ -169,32 +166,3 @@ def _delivery(uid: UUID) -> Delivery:
         return _ROWS.get(pk=uid)
     except Delivery.DoesNotExist as error:
         raise Http404(f"There is no delivery {uid}.") from error
-
-
-def _asked(parameters: Mapping[str, str]) -> Asked:
-    """What a list's parameters ask for. Raises BadRequest for a parameter that means nothing, SearchError, and Busy."""
-    check(parameters, "channel", "state", "event", "to", "since", "until", "q")
-    given: list[tuple[str, str]] = []
-    span = Q()
-    if (state := parameters.get("state")) is not None:
-        if state not in DeliveryState.values:
-            told = unknown("state", state, DeliveryState.values)
-            raise BadRequest("state is no state of a delivery.", [Fault("state", told)])
-        given.append(("state", state))
-    if (event := parameters.get("event")) is not None:
-        try:
-            given.append(("event", str(UUID(event))))
-        except ValueError as error:
-            raise BadRequest("event is not a uid.", [Fault("event", "must be a UUID")]) from error
-    if to := parameters.get("to"):
-        given.append(("to", to))
-    if since := moment(parameters, "since"):
-        span &= Q(pk__gte=first_uid_at(since))
-    if until := moment(parameters, "until"):
-        span &= Q(pk__lt=first_uid_at(until))
-    if channel := parameters.get("channel"):
-        if not Channel.objects.filter(name=channel).exists():
-            return NOTHING
-        given.append(("channel", channel))
-    found = DELIVERIES.read(parameters.get("q", ""), given)
-    return replace(found, span=found.span & span)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -16,18 +15,15 @@ from django.db.models import Field, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import DropdownFilter
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from project import changes
 from project.bounded import count
 from project.editor import Editor, JSONCodeField
-from project.identifiers import first_uid_at
 
 
 def goes_to(page: str, key: Any, shown: object) -> SafeString:
@@ -231,22 +227,6 @@ class Facts(ModelAdmin):
         for field in self.prefix_search:
             wanted |= models.Q((f"{field}__startswith", term))
         return queryset.filter(wanted), False
-
-
-class WhenFilter(DropdownFilter):
-    """Rows of the last hour, day … The primary key serves it: a UUIDv7 begins with the time it was made."""
-
-    title = "time"
-    parameter_name = "since"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", "Last hour"), ("24", "Last 24 hours"), ("168", "Last 7 days"), ("720", "Last 30 days")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if (value := self.value()) and value.isdecimal():
-            since = timezone.now() - timedelta(hours=min(int(value), 24 * 365))
-            return queryset.filter(pk__gte=first_uid_at(since))
-        return queryset
 
 
 admin.site.index_title = "Overview"

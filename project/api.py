@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from project.faults import Fault as Fault  # models know it too, and must not import views
 from project.reading import Busy, reading
 from project.scopes import Scope
-from project.searching import Asked, SearchError, page
+from project.searching import Asked, page
 from project.tokens import hide
 
 log = structlog.get_logger(__name__)
@@ -195,8 +195,6 @@ def _as_problem(error: Exception) -> Problem | None:
                 "PostgreSQL took too long for this, so it was ended. Narrow it, above all in time; or try again later.",
                 retry_after=RETRY_AFTER,
             )
-        case SearchError():
-            return BadRequest(str(error), [Fault(error.given or "q", str(error))])
         case OperationalError() | InterfaceError() | InternalError():  # the last: it is a standby that only reads
             log.warning("database away", error=" ".join(str(error).split()))
             return _plain(

@@ -19,7 +19,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
 
 from project import changes
-from project.admin import Configuration, Facts, WhenFilter, goes_to
+from project.admin import Configuration, Facts, goes_to
 from project.models import AuditEntry
 
 admin.site.unregister(LogEntry)
@@ -50,8 +50,14 @@ class UserFilter(DropdownFilter):
         return queryset.filter(actor__username=self.value()) if self.value() else queryset
 
 
-class ChangedFilter(WhenFilter):
+class ChangedFilter(DropdownFilter):
     """Changes of the last hour, day …"""
+
+    title = "time"
+    parameter_name = "since"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "Last hour"), ("24", "Last 24 hours"), ("168", "Last 7 days"), ("720", "Last 30 days")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if (value := self.value()) and value.isdecimal():

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-REDIS, RABBITMQ, SQS, OTHER = "Redis", "RabbitMQ", "SQS", "another broker"
+
+class Kind(StrEnum):
+    """The brokers that are told apart."""
+
+    REDIS = "Redis"
+    RABBITMQ = "RabbitMQ"
+    SQS = "SQS"
+    OTHER = "another broker"
+
 
 _KINDS: Final = {
-    **dict.fromkeys(("redis", "rediss", "sentinel", "unix"), REDIS),
-    **dict.fromkeys(("amqp", "amqps", "pyamqp"), RABBITMQ),
-    "sqs": SQS,
+    **dict.fromkeys(("redis", "rediss", "sentinel", "unix"), Kind.REDIS),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), Kind.RABBITMQ),
+    "sqs": Kind.SQS,
 }
 
 # A broker that is away must be told of soon, and not be tried for ever while somebody waits.
@@ -19,12 +28,12 @@ _SOON: Final = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "in
 LONG_POLL: Final = 20  # seconds that SQS waits for a message before it answers that there is none
 
 
-def kind(url: str) -> str:
+def kind(url: str) -> Kind:
     """
-    >>> kind("amqp://guest:guest@rabbitmq:5672//"), kind("sqs://"), kind("rediss+socket:///run/redis")
-    ('RabbitMQ', 'SQS', 'Redis')
+    >>> [str(kind(url)) for url in ("amqp://guest:guest@rabbitmq:5672//", "sqs://", "rediss+socket:///run/redis")]
+    ['RabbitMQ', 'SQS', 'Redis']
     """
-    return _KINDS.get(url.partition(":")[0].partition("+")[0], OTHER)
+    return _KINDS.get(url.partition(":")[0].partition("+")[0], Kind.OTHER)
 
 
 def is_redis_url(url: str) -> bool:
@@ -35,7 +44,7 @@ def is_redis_url(url: str) -> bool:
 def transport_options(url: str, *, patience: float, prefix: str) -> dict[str, Any]:
     """`patience`: seconds that this process may wait for Redis. `prefix`: of the names of SQS's queues."""
     match kind(url):
-        case "Redis":
+        case Kind.REDIS:
             return {
                 "visibility_timeout": 300,
                 "unacked_restore_interval": 5,
@@ -47,9 +56,9 @@ def transport_options(url: str, *, patience: float, prefix: str) -> dict[str, An
                 "health_check_interval": 10,
                 **_SOON,
             }
-        case "RabbitMQ":
+        case Kind.RABBITMQ:
             return {"confirm_publish": True, **_SOON}
-        case "SQS":
+        case Kind.SQS:
             return {
                 "queue_name_prefix": prefix,
                 "visibility_timeout": 60,  # of what a worker that died had fetched; a message is a bell
@@ -68,7 +77,7 @@ def transport_options(url: str, *, patience: float, prefix: str) -> dict[str, An
 
 def queue_arguments(url: str) -> Mapping[str, Any]:
     """Of every queue. Quorum queues are RabbitMQ's replicated ones."""
-    return {"x-queue-type": "quorum"} if kind(url) == RABBITMQ else {}
+    return {"x-queue-type": "quorum"} if kind(url) == Kind.RABBITMQ else {}
 
 
 def _encrypted(url: str) -> bool:

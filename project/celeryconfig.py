@@ -49,8 +49,8 @@ worker_prefetch_multiplier = 1
 task_soft_time_limit = 60
 task_time_limit = 90
 # SQS has neither: what a worker would say of itself needs a queue for whoever listens.
-worker_send_task_events = _broker != celerybroker.SQS
-worker_enable_remote_control = _broker != celerybroker.SQS
+worker_send_task_events = _broker != celerybroker.Kind.SQS
+worker_enable_remote_control = _broker != celerybroker.Kind.SQS
 worker_max_tasks_per_child = 5000
 worker_max_memory_per_child = 300_000  # KiB
 worker_soft_shutdown_timeout = 10.0

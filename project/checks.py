@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from project.celerybroker import SQS, is_redis_url, kind
+from project.celerybroker import Kind, is_redis_url, kind
 from project.databases import DIALECTS, place
 
 
@@ -43,7 +43,7 @@ def redis_url(**kwargs: Any) -> list[CheckMessage]:
 @register()
 def broker(**kwargs: Any) -> list[CheckMessage]:
     """What the broker's client needs is optional."""
-    needs = {SQS: ("boto3", "pycurl")}.get(kind(settings.CELERY_BROKER_URL), ())
+    needs = {Kind.SQS: ("boto3", "pycurl")}.get(kind(settings.CELERY_BROKER_URL), ())
     if not (missing := [package for package in needs if not find_spec(package)]):
         return []
     return [

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Final
-from uuid import UUID
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -26,7 +25,16 @@ BUSY: Final = (
 
 
 class TermFilter(DropdownFilter):
-    """A filter beside the list that stands for a term of the search: `parameter_name` is the field's name."""
+    """A filter beside the list that stands for a term of the search: `parameter_name` is the field's name.
+
+    Subclasses say which `values` there are to choose.
+    """
+
+    def values(self) -> Iterable[str]:
+        raise TypeError(f"{type(self).__name__} does not override values")
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, value) for value in self.values()]
 
     def terms(self) -> Iterator[tuple[str, str]]:
         if value := self.value():
@@ -76,7 +84,7 @@ class FactList(ChangeList):
         """All that is asked for, which actions narrow to what was selected."""
         for parameters in (self.params, self.filter_params):  # another search begins anew
             parameters.pop(BEFORE, None)
-        self.before = _uid(request.GET.get(BEFORE, ""))
+        self.before = Facts.uid_in(request.GET.get(BEFORE, ""))
         self.all_rows = super().get_queryset(request, exclude_parameters)
         self.asked, self.trouble = Asked(), ""
         options: Any = self.model_admin
@@ -85,7 +93,7 @@ class FactList(ChangeList):
         try:
             self.asked = search.read(self.query, given)
         except (SearchError, Busy) as error:
-            self.trouble = BUSY if isinstance(error, Busy) else str(error)
+            self.trouble = BUSY if isinstance(error, Busy) else error.told
             return self.all_rows.none()
         return self.all_rows.filter(self.asked.where)
 
@@ -125,13 +133,6 @@ class FactList(ChangeList):
     def as_words(self) -> str:
         """Where the sole word that was read as a field's value is looked for as a word."""
         return self.get_query_string({SEARCH_VAR: f'"{self.query.strip()}"'})
-
-
-def _uid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 class SearchedFacts(Facts):

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from project import flowerlogin
-from project.celerybroker import SQS, kind
+from project.celerybroker import Kind, kind
 
-if kind(settings.CELERY_BROKER_URL) == SQS:
+if kind(settings.CELERY_BROKER_URL) == Kind.SQS:
     sys.exit("Flower can see nothing on SQS: workers say nothing of themselves there. Carillon's admin shows all runs.")
 
 # Flower shows what workers tell it, so it needs none of our models and tasks: 3 s and 80 MB less.

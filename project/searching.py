@@ -48,6 +48,11 @@ class SearchError(ValueError):
         super().__init__(message)
         self.given = given
 
+    @property
+    def told(self) -> str:
+        """The message with the name of the field."""
+        return f"{self.given}: {self}" if self.given else str(self)
+
 
 # --- what is written --------------------------------------------------------------------------------------------------
 
@@ -174,6 +179,16 @@ def among(column: str, model: type[Model], wanted: Callable[[str], bool], otherw
     return Condition(ways, rank)
 
 
+def named(model: type[Model], name: str) -> int:
+    """The key of what has this name. Raises SearchError."""
+    rows = model._default_manager.order_by("name")
+    found = rows.filter(name=name).values_list("pk", flat=True).first()
+    if found is None:
+        names = list(rows.values_list("name", flat=True))
+        raise SearchError(f"{unknown(str(model._meta.verbose_name), name, names)}.")
+    return int(found)
+
+
 def choice(kind: str, states: Mapping[str, Condition]) -> Meaning:
     """One of a few names. Its meaning raises SearchError for another."""
 
@@ -217,9 +232,6 @@ class Asked:
         """The conditions that are looked at row by row."""
         led = self.led
         return [it for it in self.conditions if it is not led]
-
-
-NOTHING: Final = Asked([Condition([])])  # what no row fulfils
 
 
 class Search:
@@ -277,16 +289,16 @@ class Search:
             name, condition = key
             return replace(asked, conditions=(*asked.conditions, condition), read_as=f"{name}:{written[0].value}")
         for term in written:
-            asked = self._with(asked, term)
+            try:
+                asked = self._with(asked, term)
+            except SearchError as error:
+                raise SearchError(f"{term.name}: {error}" if term.name in self.names else str(error)) from error
         return asked
 
     def _with(self, asked: Asked, term: Term) -> Asked:
         if term.name in _TIMES:
             _, lookup = _TIMES[term.name]
-            try:
-                return replace(asked, span=asked.span & Q((lookup, first_uid_at(moment(term.value)))))
-            except SearchError as error:
-                raise SearchError(f"{term.name}: {error}") from error
+            return replace(asked, span=asked.span & Q((lookup, first_uid_at(moment(term.value)))))
         return replace(asked, conditions=(*asked.conditions, self._condition(term)))
 
     def _condition(self, term: Term) -> Condition:
@@ -295,10 +307,7 @@ class Search:
         if term.name not in self.fields:
             told = unknown("field", term.name, self.names)
             raise SearchError(f'U{told[1:]}. To look for it as a word, quote it: "{term.name}:{term.value}"')
-        try:
-            return self.fields[term.name].means(term.value)
-        except SearchError as error:
-            raise SearchError(f"{term.name}: {error}") from error
+        return self.fields[term.name].means(term.value)
 
     def _key(self, word: str) -> tuple[str, Condition] | None:
         """The first of `keys` that this word is one of, by a look into its index."""

@@ -19,7 +19,7 @@ import environ
 from cryptography.fernet import Fernet
 
 from project import envfile
-from project.celerybroker import SQS, kind
+from project.celerybroker import Kind, kind
 from project.children import kill, last_lines, spawn
 from project.embedded import Postgres, ServerError, Valkey
 from project.processes import PROCESSES
@@ -167,7 +167,7 @@ def remember(wishes: Wishes, servers: Mapping[str, str]) -> dict[str, str]:
     values = {
         "CARILLON_URL": wishes.url,
         # SQS carries nothing that Flower could show.
-        "FLOWER_URL": "" if kind(broker) == SQS else f"http://{HOST}:{wishes.ports['FLOWER_PORT']}",
+        "FLOWER_URL": "" if kind(broker) == Kind.SQS else f"http://{HOST}:{wishes.ports['FLOWER_PORT']}",
         "INBOX_URL": f"{wishes.url}/inbox/",
         "INBOX_SLACK_URL": f"{wishes.url}/inbox/slack",
         "INBOX_SMTP_PORT": str(smtp_port),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -355,19 +355,17 @@ def _times(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 class StateFilter(TermFilter):
-    title = "state"
-    parameter_name = "state"
+    title = parameter_name = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state) for state in STATES]
+    def values(self) -> Iterable[str]:
+        return STATES
 
 
 class WorkflowFilter(TermFilter):
-    title = "workflow"
-    parameter_name = "workflow"
+    title = parameter_name = "workflow"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in Workflow.objects.values_list("name", flat=True)]
+    def values(self) -> Iterable[str]:
+        return Workflow.objects.values_list("name", flat=True)
 
 
 @admin.register(Run)

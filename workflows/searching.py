@@ -8,8 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from notifications.searching import DELIVERIES
 from project import searching
-from project.names import unknown
-from project.searching import Condition, Field, Search, SearchError, choice
+from project.searching import Condition, Field, Search, choice, named
 from workflows.models import ACTIVE, Run, RunState, StepRun, Workflow
 from workflows.origins import caused_by
 
@@ -18,15 +17,6 @@ def _uid(value: str) -> Condition:
     uid = searching.uid(value)
     runs = StepRun.objects.filter(pk=uid).values_list("run_id", flat=True)
     return Condition([Q(pk=uid), *(Q(pk=run) for run in runs)], rank=0)
-
-
-def _workflow(value: str) -> int:
-    """Its key. Raises SearchError."""
-    found = Workflow.objects.filter(name=value).values_list("pk", flat=True).first()
-    if found is None:
-        names = Workflow.objects.order_by("name").values_list("name", flat=True)
-        raise SearchError(f"{unknown('workflow', value, list(names))}.")
-    return found
 
 
 STATES: Final = {
@@ -48,7 +38,7 @@ RUNS = Search(
             "the uid of the run that started it", lambda value: Condition([Q(parent=searching.uid(value))], rank=0)
         ),
         # run_by_workflow
-        "workflow": Field("its workflow", lambda value: Condition([Q(workflow=_workflow(value))], rank=3)),
+        "workflow": Field("its workflow", lambda value: Condition([Q(workflow=named(Workflow, value))], rank=3)),
         # run_by_subscription
         "subscription": Field(
             "the subscription that started it", lambda value: Condition([Q(trigger=value) & ~Q(trigger="")], rank=3)
@@ -78,5 +68,7 @@ def _of_event(value: str) -> Condition:
 
 DELIVERIES.offer("run", Field("the uid of the run that sent it", _of_run), key=True)
 DELIVERIES.offer("event", Field("the uid of the event that led to it", _of_event), key=True)
-DELIVERIES.offer("workflow", Field("the workflow that sent it", lambda value: _sent_by(run__workflow=_workflow(value))))
+DELIVERIES.offer(
+    "workflow", Field("the workflow that sent it", lambda value: _sent_by(run__workflow=named(Workflow, value)))
+)
 DELIVERIES.offer("subscription", Field("the subscription that led to it", lambda value: _sent_by(run__trigger=value)))

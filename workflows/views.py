@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -16,19 +14,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from project.api import BadRequest, Conflict, CursorPagination, Fault, SearchPagination, Unprocessable
+from project.api import Conflict, CursorPagination, Fault, SearchPagination, Unprocessable
 from project.authorization import HasScope, caller_of
 from project.body import Body, Moment, fields_of, not_null
 from project.identifiers import first_uid_at
 from project.names import unknown
 from project.openapi import PAGES, WithBody, answers, body
-from project.parameters import check, moment
+from project.parameters import asked, check
 from project.scopes import Scope
-from project.searching import NOTHING, Asked
 from workflows import control, decisions, engine, serializers, story
 from workflows.decisions import MAX_COMMENT, Outcome, Question, Standing
-from workflows.models import Record, Run, RunState, Workflow
-from workflows.searching import RUNS
+from workflows.models import Record, Run, Workflow
+from workflows.searching import RUNS, STATES
+
+PARAMETERS: Final = {"workflow": "workflow", "state": "state", "origin": "event", "parent": "parent"}
 
 
 class Input(Body):
@@ -91,7 +90,7 @@ class RunsView(APIView):
         "went as far as its time allowed, and `next` goes on from there.",
         parameters=[
             OpenApiParameter("workflow", str, description="The workflow's name."),
-            OpenApiParameter("state", str, enum=RunState.values),
+            OpenApiParameter("state", str, enum=list(STATES)),
             OpenApiParameter("origin", OpenApiTypes.UUID, description="The event, or the step of another run."),
             OpenApiParameter("parent", OpenApiTypes.UUID, description="The run whose steps started them."),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at or after."),
@@ -105,7 +104,7 @@ class RunsView(APIView):
     )
     def get(self, request: Request) -> Response:
         pages = SearchPagination()
-        page = pages.search(_RUNS, _asked(request.query_params), request)
+        page = pages.search(_RUNS, asked(RUNS, request.query_params, PARAMETERS), request)
         return pages.get_paginated_response([story.summary(run) for run in page])
 
 
@@ -297,33 +296,6 @@ def _decided(question: Question, decision: Decision) -> dict[str, str]:
         "outcome": decision.outcome,
         "comment": decision.comment,
     }
-
-
-def _asked(parameters: Mapping[str, str]) -> Asked:
-    """What a list's parameters ask for. Raises BadRequest for a parameter that means nothing, SearchError, and Busy."""
-    check(parameters, "workflow", "state", "origin", "parent", "since", "until", "q")
-    given: list[tuple[str, str]] = []
-    span = Q()
-    if (state := parameters.get("state")) is not None:
-        if state not in RunState.values:
-            raise BadRequest("state is no state of a run.", [Fault("state", unknown("state", state, RunState.values))])
-        given.append(("state", state))
-    for name, field in (("origin", "event"), ("parent", "parent")):
-        if (uid := parameters.get(name)) is not None:
-            try:
-                given.append((field, str(UUID(uid))))
-            except ValueError as error:
-                raise BadRequest(f"{name} is not a uid.", [Fault(name, "must be a UUID")]) from error
-    if since := moment(parameters, "since"):
-        span &= Q(pk__gte=first_uid_at(since))
-    if until := moment(parameters, "until"):
-        span &= Q(pk__lt=first_uid_at(until))
-    if workflow := parameters.get("workflow"):
-        if not Workflow.objects.filter(name=workflow).exists():
-            return NOTHING
-        given.append(("workflow", workflow))
-    found = RUNS.read(parameters.get("q", ""), given)
-    return replace(found, span=found.span & span)
 
 
 _RUNS: Final = Run.objects.select_related("workflow", "version").defer(

@@ -153,8 +153,16 @@ def test_what_is_discarded_stays_to_be_seen_and_counts_no_more(shop: Source) -> 
     assert discard(DeadLetter.objects.all(), by="bob") == 0
     assert waiting() == {}
     assert DeadLetter.objects.filter(state=LetterState.DISCARDED, settled_by="ada").count() == 2
-    with pytest.raises(CannotRedrive, match="it was discarded before"):
-        redrive(DeadLetter.objects.all()[0], by="ada")
+
+
+def test_who_discarded_it_too_soon_tries_it_again(shop: Source) -> None:
+    keep(shop, message(structured("1", "later", {})))
+    assert discard(DeadLetter.objects.all(), by="ada") == 1
+    event_type("later")
+    row = redrive(DeadLetter.objects.get(), by="ada")
+    assert (row.state, row.event) == (LetterState.STORED, Event.objects.get().uid)
+    with pytest.raises(CannotRedrive, match="it was stored before"):
+        redrive(row, by="ada")
 
 
 class TestPages:

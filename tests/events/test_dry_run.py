@@ -20,6 +20,7 @@ from events.models import Event, EventType, Source, Subscription
 from events.review import Review, survey
 from events.verdicts import Judge
 from project.identifiers import first_uid_at, new_uid
+from project.reading import reading
 from workflows.models import Run, Workflow
 from workflows.publishing import publish
 
@@ -261,7 +262,7 @@ def test_a_type_that_fell_silent_is_found_by_its_index() -> None:
     store(3000, type_="new")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE events_event")
-        with stored.reading():
+        with reading():
             limits: dict[str, Any] = {
                 "types": ["old", "none"],
                 "since": stored.NOTHING,

@@ -120,7 +120,7 @@ def test_the_loop_guard_ends_a_chain_at_twenty() -> None:
     event_type("note")
     emit({"type": "note"}, calls=[call(depth=19)])
     assert Event.objects.get().depth == 20
-    with pytest.raises(StepError, match="loop guard: 20 events led to this run") as caught:
+    with pytest.raises(StepError, match="loop guard: 20 events led to this one") as caught:
         emit({"type": "note"}, calls=[call(depth=20)])
     assert caught.value.permanent
 

@@ -117,6 +117,6 @@ def test_the_original_can_be_read_by_who_may_read_events(url: str, shop: Produce
 def test_the_page_of_the_event_shows_the_call_as_it_came(url: str, admin_client: Client) -> None:
     uid = call(url).json()["uid"]
     page = admin_client.get(f"/admin/events/event/{uid}/change/").content.decode()
-    assert "The call that brought it" in page
+    assert "What brought it, as it came in" in page
     assert "x-github-event" in page
     assert html.escape(BODY.decode()[:40]) in page

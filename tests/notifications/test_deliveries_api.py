@@ -59,7 +59,7 @@ def test_a_list_is_newest_first_and_filtered(operator: Operator, webhook: MakeCh
     assert found(operator, channel="first") == found(operator, state="failed") == uids(broken)
     assert found(operator, state="pending") == found(operator, to="ada@example.com") == uids(waiting)
     assert found(operator, state="cancelled", channel="second") == uids(stopped)
-    assert found(operator, channel="nobody") == found(operator, to="ada") == found(operator, event=uuid4()) == []
+    assert found(operator, to="ada") == found(operator, event=uuid4()) == []
     before = (timezone.now() - HOUR).isoformat()
     assert found(operator, since=before) == uids(stopped, waiting, broken)
     assert found(operator, until=before) == []
@@ -76,6 +76,7 @@ def test_a_list_is_newest_first_and_filtered(operator: Operator, webhook: MakeCh
     "parameters",
     [
         {"state": "done"},
+        {"channel": "nobody"},
         {"event": "x"},
         {"since": "now"},
         {"until": ""},

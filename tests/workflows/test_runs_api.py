@@ -73,7 +73,7 @@ def test_a_list_of_runs_is_newest_first_and_filtered(operator: Operator) -> None
     assert operator.runs() == uids(new, old)
     assert operator.runs(workflow="failing") == operator.runs(state="failed") == uids(old)
     assert operator.runs(origin=origin) == operator.runs(origin=origin.hex) == uids(old)
-    assert operator.runs(workflow="nobody") == operator.runs(parent=uuid4()) == []
+    assert operator.runs(parent=uuid4()) == []
     hour = timedelta(hours=1)
     assert operator.runs(since=(timezone.now() - hour).isoformat()) == uids(new, old)
     assert operator.runs(until=(timezone.now() - hour).isoformat()) == []
@@ -91,6 +91,7 @@ def test_a_list_of_runs_is_newest_first_and_filtered(operator: Operator) -> None
     [
         {"state": "done"},
         {"state": ""},
+        {"workflow": "nobody"},
         {"origin": "x"},
         {"parent": ""},
         {"since": "now"},

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from notifications.catalogue import catalogue
-from notifications.compose import ComposeError, Request, compose, objection, rehearse
+from notifications.compose import Request, objection
 from notifications.models import Delivery, DeliveryState, Priority
-from notifications.story import tell
-from project.doorbell import ring
 from project.expressions import is_dynamic
 from project.names import unknown
-from workflows.actions import Action, Call, StepError, action
-from workflows.actions.base import Json, Named, Rehearsal
+from workflows.actions import Call, action
+from workflows.actions.base import Json, Named
+from workflows.actions.delivering import Delivering
 
 
 @action("notify")
-class Notify(Action):
+class Notify(Delivering):
     """Makes deliveries, which the sender then sends. Output: {"deliveries": [uid, …], "skipped": how many of them}."""
 
     to: Annotated[list[str], Field(min_length=1), Named("targets")]
@@ -50,26 +49,11 @@ class Notify(Action):
                 if not is_dynamic(target) and (message := objection(target, channel, words=bool(template))):
                     yield f"to[{index}]", message
 
-    @classmethod
-    def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
-        try:
-            composed = compose([one._request(call) for one, call in calls])
-        except ComposeError as error:
-            raise StepError(str(error), permanent=True) from error
-        ring("notifications.deliver", by=str(calls[0][1].uid))
-        return [_output(deliveries) for deliveries in composed]
-
-    def rehearse(self, call: Call) -> Rehearsal:
-        try:
-            deliveries = rehearse(self._request(call))
-        except ComposeError as error:
-            raise StepError(str(error), permanent=True) from error
+    def would(self, deliveries: Sequence[Delivery], request: Request) -> tuple[str, Literal["sure"]]:
         told = sum(delivery.state != DeliveryState.SKIPPED for delivery in deliveries)
-        return Rehearsal(
-            f"make {told} deliver{'y' if told == 1 else 'ies'}", _output(deliveries), deliveries=tell(deliveries)
-        )
+        return f"make {told} deliver{'y' if told == 1 else 'ies'}", "sure"
 
-    def _request(self, call: Call) -> Request:
+    def request(self, call: Call) -> Request:
         return Request(
             origin=call.uid,
             to=self.to,
@@ -81,10 +65,3 @@ class Notify(Action):
             priority=self.priority,
             dedupe_key=self.dedupe_key,
         )
-
-
-def _output(deliveries: Sequence[Delivery]) -> Json:
-    return {
-        "deliveries": [str(delivery.uid) for delivery in deliveries],
-        "skipped": sum(delivery.state == DeliveryState.SKIPPED for delivery in deliveries),
-    }

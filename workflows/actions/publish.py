@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from notifications.catalogue import catalogue
-from notifications.compose import ComposeError, Request, compose, rehearse, takes_events
-from notifications.models import Delivery, DeliveryState
-from notifications.story import tell
-from project.doorbell import ring
+from notifications.compose import Request, takes_events
+from notifications.models import Delivery
 from project.expressions import is_dynamic
 from project.identifiers import OWN_SOURCE
 from project.names import unknown
-from workflows.actions import Action, Call, StepError, action
-from workflows.actions.base import Json, Named, Rehearsal
+from workflows.actions import Call, StepError, action
+from workflows.actions.base import Json, Named
+from workflows.actions.delivering import Delivering
 
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,20}\Z")  # by CloudEvents 1.0.2, "Naming Convention"
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9_]{1,50}\Z")  # also data_base64, by which `event` has what is no JSON
@@ -45,7 +44,7 @@ Attribute = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
 
 
 @action("publish")
-class Publish(Action):
+class Publish(Delivering):
     """Makes a delivery of a CloudEvent, which the sender then publishes by a channel on a broker.
 
     With a channel alone, the event that the run works on goes on as it is: with its id, source, time and extensions.
@@ -80,27 +79,13 @@ class Publish(Action):
         elif channel not in known:
             yield "channel", unknown("channel", channel, brokers)
 
-    @classmethod
-    def run_batch(cls, calls: Sequence[tuple[Self, Call]]) -> list[Json]:
-        requests = [one._request(call) for one, call in calls]
-        try:
-            composed = compose(requests)
-        except ComposeError as error:
-            raise StepError(str(error), permanent=True) from error
-        ring("notifications.deliver", by=str(calls[0][1].uid))
-        return [_output(request, made) for request, made in zip(requests, composed, strict=True)]
+    def would(self, deliveries: Sequence[Delivery], request: Request) -> tuple[str, Literal["example"]]:
+        return f"publish an event {(request.event or {})['type']} by the channel {self.channel}", "example"
 
-    def rehearse(self, call: Call) -> Rehearsal:
-        request = self._request(call)
-        try:
-            deliveries = rehearse(request)
-        except ComposeError as error:
-            raise StepError(str(error), permanent=True) from error
-        event = request.event or {}
-        would = f"publish an event {event['type']} by the channel {self.channel}"
-        return Rehearsal(would, _output(request, deliveries), "example", deliveries=tell(deliveries))
+    def more(self, request: Request) -> dict[str, Json]:
+        return {"id": (request.event or {})["id"]}
 
-    def _request(self, call: Call) -> Request:
+    def request(self, call: Call) -> Request:
         event, data = self._event(call)
         return Request(origin=call.uid, to=[f"channel:{self.channel}"], event=event, data=data)
 
@@ -136,11 +121,3 @@ def _attributes(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _known(brokers: Sequence[str]) -> str:
     return f"channels on a broker: {', '.join(brokers) or 'none'}"
-
-
-def _output(request: Request, deliveries: Sequence[Delivery]) -> Json:
-    return {
-        "deliveries": [str(delivery.uid) for delivery in deliveries],
-        "skipped": sum(delivery.state == DeliveryState.SKIPPED for delivery in deliveries),
-        "id": (request.event or {})["id"],
-    }

@@ -7,11 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
-from events.brokers.base import Broker
 from events.consumers import Consumers
 from events.consuming import hush_clients
 from events.models import Source
-from events.sources import adapters
 from project import memory, metrics
 from project.names import unknown
 
@@ -37,8 +35,7 @@ class Command(BaseCommand):
         """Raise CommandError unless all are sources that consume from a broker."""
         if not names:
             return
-        brokers = [name for name, adapter in adapters.items() if issubclass(adapter, Broker)]
-        known = list(Source.objects.filter(adapter__in=brokers).order_by("name").values_list("name", flat=True))
+        known = list(Source.of_brokers().values_list("name", flat=True))
         for name in names:
             if name not in known:
                 raise CommandError(unknown("source that consumes from a broker", name, known))
