@@ -308,6 +308,7 @@ def test_a_test_of_a_template_is_a_delivery_like_any_other(admin: Admin, shop: W
     page = admin.page
     admin.open("notifications/template/order-paid/change/")
     expect(page.get_by_text("Your account has no e-mail address to send it to.")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # the preview replaces what stands there
     page.click("text=Add one")
     page.fill("#id_email", "me@example.com")
     page.click("[name=_save]")

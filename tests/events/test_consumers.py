@@ -240,6 +240,9 @@ def test_a_consumer_that_fails_is_started_again(streams: Counterpart) -> None:
     with consuming() as consumers:
         wait_until(lambda: row.name in consumers._running)
         consumer, task = consumers._running[row.name]
+        wait_until(
+            lambda: consumer.status.state is State.CONSUMING
+        )  # while connecting, the client may make it an error
         consumers.loop.call_soon_threadsafe(task.cancel)  # type: ignore[attr-defined]
         wait_until(lambda: consumers._running.get(row.name, (consumer,))[0] is not consumer)
         streams.publish(row.name, [note("1")])
