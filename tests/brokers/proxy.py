@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections can be cut: the way to a broker that tests cannot restart."""
+"""A TCP proxy whose connections can be cut and counted: the way to a broker that tests cannot restart."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from project.embedded import free_port
 
 
 class Proxy:
-    """Listens on `port` of 127.0.0.1 and passes everything on to `target`, another port there."""
+    """Listens on `port` of 127.0.0.1 and passes everything on to `target`, another port there.
+
+    `accepted` counts the connections that came through.
+    """
 
     def __init__(self, target: int) -> None:
-        self.target, self.port = target, free_port()
+        self.target, self.port, self.accepted = target, free_port(), 0
         self._refuses = False
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
-        self._listening = threading.Event()
 
     def start(self) -> Proxy:
+        self._loop, self._listening = asyncio.new_event_loop(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
         assert self._listening.wait(5)
         return self
 
     def stop(self) -> None:
+        """Nobody is there any more, until it is started again at the same port."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
@@ -69,6 +72,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        self.accepted += 1
         self._writers |= {writer, back}
         await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
         self._writers -= {writer, back}

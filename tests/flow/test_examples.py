@@ -22,7 +22,7 @@ from events.models import ApiKey, Source
 from examples.ops.models import Order
 from notifications.models import Channel, Delivery
 from project.scopes import Scope
-from tests import counterparts
+from tests.brokers.counterparts import counterpart
 from tests.live import Live, wait_until
 from tests.sinks import Answer, HttpSink, SmtpSink
 from tests.workflows.outside import billing
@@ -251,10 +251,10 @@ def test_another_database(stack: Stack) -> None:
         assert connection.execute("SELECT orders, amount FROM daily").fetchall() == [(2, 241)]
 
 
-def test_events_that_go_on_to_other_systems(stack: Stack) -> None:
+def test_events_that_go_on_to_other_systems(stack: Stack, brokers: Path) -> None:
+    port = counterpart("rabbitmq", brokers).proxy.target
     stack.live.manage("apply", "examples/brokers/brokers.yaml.example")
     with (
-        counterparts.rabbitmq() as port,
         amqp.Connection(f"127.0.0.1:{port}") as connection,
         redis.Redis.from_url(stack.live.valkey.url, decode_responses=True) as streams,
     ):

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from events.models import Subscription
 from examples.ops.models import Order
 from notifications.models import Attempt
 from project.celery import app
-from tests import counterparts
+from tests.brokers.counterparts import counterpart
+from tests.flow.celery_brokers import on_rabbitmq, on_sqs
 from tests.flow.job import HOOK, SECRET, Job, Load, order
 from tests.live import Live, wait_until
 from tests.sinks import HttpSink, SmtpSink
@@ -38,17 +40,19 @@ def started(live: Live, hooks: HttpSink, mails: SmtpSink, **environment: str) ->
 
 
 @pytest.fixture
-def job(request: pytest.FixtureRequest, live: Live, http_sink: HttpSink, smtp_sink: SmtpSink) -> Iterator[Job]:
+def job(
+    request: pytest.FixtureRequest, live: Live, http_sink: HttpSink, smtp_sink: SmtpSink, brokers: Path
+) -> Iterator[Job]:
     """The reference job on Redis, or on the broker that a test asks for; there is no Redis then."""
-    with BROKERS[getattr(request, "param", "redis")]() as broker:
-        yield started(live, http_sink, smtp_sink, **broker)
+    with BROKERS[getattr(request, "param", "redis")](brokers) as environment:
+        yield started(live, http_sink, smtp_sink, **environment)
         live.close()
 
 
-BROKERS: dict[str, Callable[[], AbstractContextManager[dict[str, str]]]] = {
-    "redis": lambda: nullcontext({}),
-    "rabbitmq": counterparts.celery_on_rabbitmq,
-    "sqs": counterparts.celery_on_sqs,
+BROKERS: dict[str, Callable[[Path], AbstractContextManager[dict[str, str]]]] = {
+    "redis": lambda _: nullcontext({}),
+    "rabbitmq": on_rabbitmq,
+    "sqs": on_sqs,
 }
 
 
@@ -204,19 +208,20 @@ def test_the_reference_job_loses_and_doubles_nothing_also_without_a_mail_server(
 
 
 def test_workers_that_are_killed_and_a_rabbitmq_that_goes_away_lose_nothing(
-    live: Live, http_sink: HttpSink, smtp_sink: SmtpSink
+    live: Live, http_sink: HttpSink, smtp_sink: SmtpSink, brokers: Path
 ) -> None:
-    with counterparts.proxied(5672) as proxy, counterparts.celery_on_rabbitmq(proxy) as broker:
-        job = started(live, http_sink, smtp_sink, **broker)
+    proxy = counterpart("rabbitmq", brokers).proxy
+    with on_rabbitmq(brokers) as environment:
+        job = started(live, http_sink, smtp_sink, **environment)
         with Load(job, producers=4, pause=0.01):
             for name in ("worker", "sender"):
                 time.sleep(1)
                 live.kill(name)
                 time.sleep(0.3)
                 live.start(name)
-            proxy.cut()
+            proxy.stop()
             time.sleep(2)
-            proxy.mend()
+            proxy.start()
             time.sleep(2)
         job.wait_settled(60)
         job.check()  # what was repeated is the same notification, known by its key

@@ -12,7 +12,7 @@ import pytest
 from events.brokers.base import Broker
 from events.models import Event, Source
 from events.sources import adapters
-from tests.brokers.counterparts import Absent, Counterpart, Sent, counterpart, structured
+from tests.brokers.counterparts import Counterpart, Sent, counterpart, structured
 from tests.events.conftest import ORDER, event_type
 from tests.live import wait_until
 
@@ -45,11 +45,8 @@ class Place:
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, brokers: Path, transactional_db: None) -> Iterator[Place]:
-    """A place of its own on the broker that the test names, which is skipped where there is none."""
-    try:
-        broker = counterpart(request.param, brokers)
-    except Absent as error:
-        pytest.skip(str(error))
+    """A place of its own on the broker that the test names."""
+    broker = counterpart(request.param, brokers)
     made = Place(broker, f"t{uuid4().hex[:12]}")
     yield made
     broker.proxy.refuse(False)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from events import catalogue, intake
 from events.brokers.base import Broker, Message, Reader
-from events.consuming import State
+from events.consuming import Consumer, State
 from events.models import DeadLetter, Event, Original
 from events.sources import adapters
 from tests.brokers.counterparts import COUNTERPARTS, Sent, structured
@@ -130,20 +132,11 @@ def test_what_is_delivered_again_is_a_duplicate(place: Place) -> None:
 @each
 def test_nothing_is_acknowledged_before_the_commit(place: Place) -> None:
     place.publish(*(note(str(n)) for n in range(3)))
-    other = connections.create_connection("default")
-    try:
-        other.set_autocommit(False)
-        other.cursor().execute("LOCK TABLE events_event IN EXCLUSIVE MODE")
+    with events_locked():
         with Running(place.source()) as consumer:
-            wait_until(blocked, what="an insert that waits for the lock")
-            with connection.cursor() as cursor:  # the database is gone before it could commit
-                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
-            wait_until(lambda: consumer.status.state is State.NO_DATABASE)
+            end_waiting_sessions(consumer)
         assert not Event.objects.exists()
         assert left(place)
-    finally:
-        other.rollback()
-        other.close()
     with Running(place.source()):
         stored(3)
     assert left(place) == 0
@@ -152,20 +145,11 @@ def test_nothing_is_acknowledged_before_the_commit(place: Place) -> None:
 @quick_ones
 def test_the_database_comes_back_and_nothing_is_lost(place: Place) -> None:
     place.publish(*(note(str(n)) for n in range(3)))
-    other = connections.create_connection("default")
-    try:
-        other.set_autocommit(False)
-        other.cursor().execute("LOCK TABLE events_event IN EXCLUSIVE MODE")
-        with Running(place.source()) as consumer:
-            wait_until(blocked, what="an insert that waits for the lock")
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
-            wait_until(lambda: consumer.status.state is State.NO_DATABASE)
-            other.rollback()
-            stored(3)
-            wait_until(lambda: consumer.status.state is State.CONSUMING)
-    finally:
-        other.close()
+    with events_locked() as holder, Running(place.source()) as consumer:
+        end_waiting_sessions(consumer)
+        holder.rollback()
+        stored(3)
+        wait_until(lambda: consumer.status.state is State.CONSUMING)
     assert left(place) == 0
 
 
@@ -272,6 +256,26 @@ def keep(name: str, source: catalogue.Hook, messages: Sequence[Message]) -> None
         intake.keep(name, source, messages)
     finally:
         connection.close()
+
+
+@contextmanager
+def events_locked() -> Iterator[BaseDatabaseWrapper]:
+    """No event can be stored until the end of the block, or until the connection rolls back."""
+    holder = connections.create_connection("default")
+    try:
+        holder.set_autocommit(False)
+        holder.cursor().execute("LOCK TABLE events_event IN EXCLUSIVE MODE")
+        yield holder
+    finally:
+        holder.close()
+
+
+def end_waiting_sessions(consumer: Consumer) -> None:
+    """The database is gone before the consumer could commit."""
+    wait_until(blocked, what="an insert that waits for the lock")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+    wait_until(lambda: consumer.status.state is State.NO_DATABASE)
 
 
 def blocked() -> bool:

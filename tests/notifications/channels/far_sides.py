@@ -7,17 +7,16 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import pytest
 
-from project.embedded import free_port
-from tests import counterparts
-from tests.counterparts import PASSWORD, USER, Proxy
+from tests.brokers.counterparts import PASSWORD, USER, Counterpart, Nats, Sqs, counterpart
 
 PATIENCE = 10.0  # seconds until a message has to be there
 
@@ -34,32 +33,28 @@ class Got:
 
 
 class FarSide(ABC):
-    """A broker, reached by a proxy. A `place` on it is a queue, a topic, a stream, a subject."""
+    """A broker, reached by its proxy. A `place` on it is a queue, a topic, a stream, a subject."""
 
     kind: ClassVar[str]
-    ordered: ClassVar[bool] = True  # by subject
+    adapter: ClassVar[str] = ""  # the counterpart's, where that is another word
+    locked: ClassVar[bool] = False
     drops: ClassVar[bool] = False  # repetitions
     limited: ClassVar[bool] = True  # what an event may have is too large for it
-    beside: ClassVar[str] = ""  # another that the same broker serves
     connections: ClassVar[int] = 1  # that many sends at a time share
+    broker: Counterpart
 
-    def __init__(self, port: int, proxy: Proxy) -> None:
-        self.port, self.proxy = port, proxy
+    def __init__(self, directory: Path) -> None:
+        """`directory`: where the session's brokers are kept. Raises Absent."""
+        self.directory = directory
+        self.broker = counterpart(self.adapter or self.kind, directory, locked=self.locked)
+        self.proxy, self.port = self.broker.proxy, self.broker.proxy.target
 
-    @classmethod
-    @contextmanager
-    def running(cls) -> Iterator[FarSide]:
-        """The broker and a way to it."""
-        with cls.server() as port, counterparts.proxied(port) as proxy:
-            yield cls(port, proxy)
+    def close(self) -> None:  # noqa: B027  most hold nothing
+        """What it holds besides the broker, which goes on."""
 
-    @classmethod
-    @abstractmethod
-    def server(cls) -> AbstractContextManager[int]: ...
-
-    @abstractmethod
     def prepare(self, place: str) -> None:
         """Make the place."""
+        self.broker.prepare(place)
 
     @abstractmethod
     def settings(self, place: str) -> dict[str, Any]:
@@ -113,10 +108,6 @@ class RabbitMqSide(FarSide):
     kind = "rabbitmq"
     limited = False
 
-    @classmethod
-    def server(cls) -> AbstractContextManager[int]:
-        return counterparts.rabbitmq()
-
     def prepare(self, place: str) -> None:
         with self._channel() as channel:
             channel.queue_declare(place, durable=True, auto_delete=False, arguments={"x-expires": 120_000})
@@ -166,13 +157,6 @@ class RedisSide(FarSide):
     kind = "redis"
     limited = False
 
-    @classmethod
-    def server(cls) -> AbstractContextManager[int]:
-        return counterparts.redis()
-
-    def prepare(self, place: str) -> None:
-        """A stream is made by whoever comes first."""
-
     def settings(self, place: str) -> dict[str, Any]:
         return {"url": f"redis://127.0.0.1:{self.proxy.port}/0", "stream": place}
 
@@ -202,34 +186,6 @@ class KafkaSide(FarSide):
     kind = "kafka"
     connections = 2  # a client asks on one, and sends on the other
 
-    @classmethod
-    @contextmanager
-    def running(cls) -> Iterator[FarSide]:
-        # Clients go where the broker says that it is: to the proxy.
-        proxy = Proxy(0)
-        with counterparts.kafka(proxy.port) as port:
-            proxy.target = port
-            proxy.mend()
-            yield cls(port, proxy)
-            proxy.cut()
-
-    @classmethod
-    def server(cls) -> AbstractContextManager[int]:
-        return counterparts.kafka(free_port())
-
-    def prepare(self, place: str) -> None:
-        from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
-        async def make() -> None:
-            admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{self.proxy.port}")
-            await admin.start()
-            try:
-                await admin.create_topics([NewTopic(place, num_partitions=3, replication_factor=1)])
-            finally:
-                await admin.close()
-
-        asyncio.run(make())
-
     def settings(self, place: str) -> dict[str, Any]:
         return {"servers": f"127.0.0.1:{self.proxy.port}", "topic": place}
 
@@ -238,9 +194,9 @@ class KafkaSide(FarSide):
 
     @contextmanager
     def refusing(self, place: str) -> Iterator[dict[str, Any]]:
-        with counterparts.kafka(free_port(), locked=True) as port:
-            who = {"mechanism": "SCRAM-SHA-256", "username": USER, "password": "wr0ng-secret"}
-            yield {**self.settings(place), "servers": f"127.0.0.1:{port}", **who}
+        port = counterpart("kafka", self.directory, locked=True).proxy.port
+        who = {"mechanism": "SCRAM-SHA-256", "username": USER, "password": "wr0ng-secret"}
+        yield {**self.settings(place), "servers": f"127.0.0.1:{port}", **who}
 
     def read(self, place: str, count: int) -> list[Got]:
         return asyncio.run(self._read(place, count))
@@ -281,17 +237,9 @@ def _of_record(record: Any) -> Got:
 
 class NatsSide(FarSide):
     kind = "nats"
+    locked = True
     drops = True
-
-    @classmethod
-    def server(cls) -> AbstractContextManager[int]:
-        return counterparts.nats()
-
-    def prepare(self, place: str) -> None:
-        async def make(client: Any) -> None:
-            await client.jetstream().add_stream(name=place, subjects=[f"{place}.>"])
-
-        asyncio.run(self._with_client(make))
+    broker: Nats
 
     def settings(self, place: str) -> dict[str, Any]:
         url = f"nats://127.0.0.1:{self.proxy.port}"
@@ -301,7 +249,11 @@ class NatsSide(FarSide):
         return {**self.settings(place), "subject": "nobody.home"}, "no stream stores the subject nobody.home"
 
     def read(self, place: str, count: int) -> list[Got]:
-        async def fetch(client: Any) -> list[Got]:
+        return asyncio.run(self._read(place, count))
+
+    async def _read(self, place: str, count: int) -> list[Got]:
+        client = await self.broker.client()
+        try:
             subscription = await client.jetstream().pull_subscribe(f"{place}.>", stream=place)
             got: list[Got] = []
             deadline = time.monotonic() + PATIENCE
@@ -313,16 +265,6 @@ class NatsSide(FarSide):
                     one.uid = message.headers["Nats-Msg-Id"]
                     got.append(one)
             return got
-
-        found: list[Got] = asyncio.run(self._with_client(fetch))
-        return found
-
-    async def _with_client(self, work: Callable[[Any], Any]) -> Any:
-        import nats
-
-        client = await nats.connect(f"nats://127.0.0.1:{self.port}", user=USER, password=PASSWORD)
-        try:
-            return await work(client)
         finally:
             await client.close()
 
@@ -331,25 +273,17 @@ class MqttSide(FarSide):
     """Without a subscriber a message is nobody's: one listens from the beginning."""
 
     kind = "mqtt"
+    locked = True
 
-    def __init__(self, port: int, proxy: Proxy) -> None:
-        super().__init__(port, proxy)
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
         self._got: dict[str, list[Got]] = {}
         self._listeners: list[Any] = []
 
-    @classmethod
-    @contextmanager
-    def running(cls) -> Iterator[FarSide]:
-        with super().running() as side:
-            yield side
-            assert isinstance(side, MqttSide)
-            for listener in side._listeners:
-                listener.disconnect()
-                listener.loop_stop()
-
-    @classmethod
-    def server(cls) -> AbstractContextManager[int]:
-        return counterparts.mosquitto()
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.disconnect()
+            listener.loop_stop()
 
     def prepare(self, place: str) -> None:
         from paho.mqtt.client import Client as Paho
@@ -397,27 +331,17 @@ class AmazonSide(FarSide):
     kind = "sqs"
     drops = True
     connections = 4
-    service: ClassVar[str] = "sqs"
-
-    @classmethod
-    def server(cls) -> AbstractContextManager[int]:
-        return counterparts.amazon()
+    broker: Sqs
 
     def prepare(self, place: str) -> None:
-        self.client("sqs").create_queue(QueueName=f"{place}.fifo", Attributes={"FifoQueue": "true"})
+        self.broker.client("sqs").create_queue(QueueName=f"{place}.fifo", Attributes={"FifoQueue": "true"})
 
     def settings(self, place: str) -> dict[str, Any]:
-        return {**self.access(), "queue": self.queue(place)}
-
-    def access(self) -> dict[str, Any]:
-        endpoint = f"http://127.0.0.1:{self.proxy.port}"
-        return {"region": "eu-west-1", "endpoint": endpoint, "access_key": "AKIATESTS", "secret_key": PASSWORD}
-
-    def queue(self, place: str) -> str:
-        return f"http://127.0.0.1:{self.port}/123456789012/{place}.fifo"
+        return {**self.broker.access(), "queue": self.broker.url_of(f"{place}.fifo")}
 
     def nowhere(self, place: str) -> tuple[dict[str, Any], str]:
-        return {**self.settings(place), "queue": self.queue("no-such-queue")}, "NonExistentQueue"
+        queue = self.broker.url_of("no-such-queue.fifo")
+        return {**self.settings(place), "queue": queue}, "NonExistentQueue"
 
     @contextmanager
     def refusing(self, place: str) -> Iterator[dict[str, Any]]:
@@ -433,19 +357,8 @@ class AmazonSide(FarSide):
         url = f"http://127.0.0.1:{self.port}/moto-api/reset-auth"
         assert requests.post(url, data=str(after), timeout=10).status_code == 200
 
-    def client(self, service: str) -> Any:
-        import boto3
-
-        return boto3.client(
-            service,
-            region_name="eu-west-1",
-            endpoint_url=f"http://127.0.0.1:{self.port}",
-            aws_access_key_id="AKIATESTS",
-            aws_secret_access_key=PASSWORD,
-        )
-
     def read(self, place: str, count: int) -> list[Got]:
-        client, url = self.client("sqs"), self.queue(place)
+        client, url = self.broker.client("sqs"), self.broker.url_of(f"{place}.fifo")
 
         def some() -> list[Got]:
             asked = client.receive_message(
@@ -473,12 +386,11 @@ class SnsSide(AmazonSide):
     """SNS, read by a queue that is subscribed to the topic, raw."""
 
     kind = "sns"
-    service = "sns"
-    beside = "sqs"
+    adapter = "sqs"
 
     def prepare(self, place: str) -> None:
         super().prepare(place)
-        client = self.client("sns")
+        client = self.broker.client("sns")
         topic = client.create_topic(Name=f"{place}.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]
         client.subscribe(
             TopicArn=topic,
@@ -488,7 +400,7 @@ class SnsSide(AmazonSide):
         )
 
     def settings(self, place: str) -> dict[str, Any]:
-        return {**self.access(), "topic": f"arn:aws:sns:eu-west-1:123456789012:{place}.fifo"}
+        return {**self.broker.access(), "topic": f"arn:aws:sns:eu-west-1:123456789012:{place}.fifo"}
 
     def nowhere(self, place: str) -> tuple[dict[str, Any], str]:
         return {**self.settings(place), "topic": "arn:aws:sns:eu-west-1:123456789012:none.fifo"}, "does not exist"

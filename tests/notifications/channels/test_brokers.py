@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,6 @@ from notifications.models import Attempt, Channel, Delivery, DeliveryState
 from project.identifiers import new_uid
 from project.transport import Transport
 from tests.live import wait_until
-from tests.notifications.channels.conftest import FarSides
 from tests.notifications.channels.far_sides import SIDES, FarSide
 from tests.notifications.conftest import MakeSender
 
@@ -42,8 +42,10 @@ def test_every_type_that_takes_events_is_held_to_these_duties() -> None:
 
 
 @pytest.fixture(params=sorted(SIDES))
-def broker(request: pytest.FixtureRequest, far_sides: FarSides) -> FarSide:
-    return far_sides[request.param]
+def broker(request: pytest.FixtureRequest, brokers: Path) -> Iterator[FarSide]:
+    side = SIDES[request.param](brokers)
+    yield side
+    side.close()
 
 
 @pytest.fixture
@@ -165,12 +167,12 @@ def test_a_lost_connection_is_made_anew(broker: FarSide, place: str) -> None:
 
     async def lose_it(transport: Transport) -> SendError:
         await type_.send(outgoing(id="before"), transport)
-        await asyncio.to_thread(broker.proxy.cut)
+        await asyncio.to_thread(broker.proxy.stop)
         try:
             with pytest.raises(SendError) as error:
                 await type_.send(outgoing(id="lost", timeout=2), transport)
         finally:
-            await asyncio.to_thread(broker.proxy.mend)
+            await asyncio.to_thread(broker.proxy.start)
         await type_.send(outgoing(id="after"), transport)
         return error.value
 
@@ -238,13 +240,13 @@ def test_a_broker_that_is_away_gets_it_when_it_is_back(
     uid = new_uid()
     made = Delivery(uid=uid, channel=row, kind=row.type, message=message)
     Delivery.objects.add([made])
-    broker.proxy.cut()
+    broker.proxy.stop()
     sender = start_sender()
     try:
         sender.drain()
         wait_until(lambda: Attempt.objects.filter(outcome="retry").exists(), what="an attempt that failed")
     finally:
-        broker.proxy.mend()
+        broker.proxy.start()
     wait_until(lambda: _again(sender, uid) == DeliveryState.DELIVERED, what="the delivery", seconds=20)
     last = Attempt.objects.order_by("number").last()
     assert last is not None
