@@ -100,7 +100,7 @@ class Amazon(Broker, AwsConnection):
         return entry, size
 
     def _trouble(self, error: Exception) -> SendError:
-        response = getattr(error, "response", {})
+        response = getattr(error, "response", None) or {}  # botocore leaves it None where no answer came
         code = str(response.get("Error", {}).get("Code", ""))
         message = response.get("Error", {}).get("Message") or error
         hopeless = code.rpartition(".")[2] in _HOPELESS

@@ -110,7 +110,7 @@ def test_a_message_that_cannot_be_an_event_does_not_stop_the_others(place: Place
     (letter,) = DeadLetter.objects.filter(reason__contains="not JSON")
     assert (bytes(letter.body), letter.headers.get("x-from"), letter.whole) == (b"{not json", "tests", True)
     assert consumer.status.error == ""
-    assert left(place) == 0
+    nothing_is_left(place)
 
 
 @each
@@ -139,7 +139,7 @@ def test_nothing_is_acknowledged_before_the_commit(place: Place) -> None:
         assert left(place)
     with Running(place.source()):
         stored(3)
-    assert left(place) == 0
+    nothing_is_left(place)
 
 
 @quick_ones
@@ -150,7 +150,7 @@ def test_the_database_comes_back_and_nothing_is_lost(place: Place) -> None:
         holder.rollback()
         stored(3)
         wait_until(lambda: consumer.status.state is State.CONSUMING)
-    assert left(place) == 0
+    nothing_is_left(place)
 
 
 @quick_ones
@@ -163,7 +163,7 @@ def test_two_consumers_share_the_work(place: Place) -> None:
         stored(60)
         assert one.status.last is not None
         assert two.status.last is not None
-    assert left(place) == 0
+    nothing_is_left(place)
 
 
 @quick_ones
@@ -176,7 +176,7 @@ def test_who_is_stopped_finishes_its_batch_and_the_next_goes_on(place: Place) ->
     with Running(source):
         assert {event.event_id for event in stored(60)} == {str(n) for n in range(60)}
     assert before > 0
-    assert left(place) == 0
+    nothing_is_left(place)
 
 
 @quick_ones
@@ -214,6 +214,15 @@ def test_its_form_shows_every_setting_and_unknown_ones_are_refused(place: Place)
     assert adapter.problems({**place.broker.settings(place.name), "id": "${{ body. }}"})[0][0] == "id"
     assert adapter.webhooks is False
     assert adapter.__doc__
+
+
+def nothing_is_left(place: Place) -> None:
+    """At the broker. What comes again, because a connection took the word of its arrival with it, was stored before."""
+    number = Event.objects.count()
+    if left(place):
+        with Running(place.source()):
+            time.sleep(2)
+    assert (left(place), Event.objects.count()) == (0, number)
 
 
 def left(place: Place) -> int:

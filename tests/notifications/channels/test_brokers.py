@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,17 +163,19 @@ def test_what_has_one_subject_stays_in_order_and_shares_a_connection(broker: Far
     assert {each.key for each in got} <= {"", "order-0", "order-1"}
 
 
-def test_a_lost_connection_is_made_anew(broker: FarSide, place: str) -> None:
-    type_ = channel(broker, broker.settings(place))
+@pytest.mark.parametrize("how", ["refused", "dropped"])
+def test_a_lost_connection_is_made_anew(broker: FarSide, place: str, how: str) -> None:
+    type_, proxy = channel(broker, broker.settings(place)), broker.proxy
+    lose, mend = (proxy.stop, proxy.start) if how == "refused" else (proxy.refuse, partial(proxy.refuse, False))
 
     async def lose_it(transport: Transport) -> SendError:
         await type_.send(outgoing(id="before"), transport)
-        await asyncio.to_thread(broker.proxy.stop)
+        await asyncio.to_thread(lose)
         try:
             with pytest.raises(SendError) as error:
                 await type_.send(outgoing(id="lost", timeout=2), transport)
         finally:
-            await asyncio.to_thread(broker.proxy.start)
+            await asyncio.to_thread(mend)
         await type_.send(outgoing(id="after"), transport)
         return error.value
 
