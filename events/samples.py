@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from events.models import Event, EventType, Source, Subscription
+from events.sources import adapters
 from project import samples
 from project.identifiers import new_uid
 from project.samples import Person, Sample
@@ -27,16 +28,23 @@ MOST_TYPES: Final = 10  # whose newest events are asked for, a query each
 def example_of(type_name: str) -> dict[str, Json]:
     """An event of this type with the type's example data, as if it had just come."""
     data = EventType.objects.filter(name=type_name).values_list("example", flat=True).first()
-    source = Source.objects.filter(enabled=True).first()
     event = Event(
         uid=new_uid(),
-        source=source.uri if source else "/example",
+        source=_who_sends(type_name),
         event_id="example",
         type=type_name,
         time=timezone.now(),
         data={} if data is None else data,
     )
     return event.envelope()
+
+
+def _who_sends(type_name: str) -> str:
+    """A source that may send this type: one whose adapter brings it, else one that may send any."""
+    there = [source for source in Source.objects.filter(enabled=True) if source.adapter in adapters]
+    bring = [source for source in there if adapters[source.adapter].described(type_name)]
+    found = bring or [source for source in there if not adapters[source.adapter].webhooks]
+    return found[0].uri if found else "/example"
 
 
 class EventSamples:

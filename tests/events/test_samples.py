@@ -84,3 +84,14 @@ def test_whoever_may_not_see_events_is_offered_none() -> None:
     assert samples.offered(stranger) == []
     assert samples.event(stranger, str(stored.pk)) is None
     assert samples.event(stranger, "type:order.paid") is None
+
+
+def test_an_example_is_from_who_may_send_its_type(person: User) -> None:
+    Source.objects.create(name="alerts", adapter="alertmanager", secret="s")
+    Source.objects.create(name="forge", adapter="github", secret="s")
+    EventType.objects.create(name="github.push", example={})
+    said = {name: samples.event(person, f"type:{name}") for name in ("github.push", "order.paid")}
+    assert {name: event and event["source"] for name, event in said.items()} == {
+        "github.push": "/forge",
+        "order.paid": "/shop",
+    }
