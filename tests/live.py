@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from urllib.request import urlopen
 from django.db import connections
 from environ import Env
 
-from project.children import Child, kill, last_lines, spawn, stop
+from project.children import Child, kill, last_lines, stop
 from project.embedded import Postgres, Valkey, free_port
 from project.processes import PROCESSES
 from tests import servers
@@ -67,7 +66,7 @@ class Live:
             )
             debug = {"DEBUG": "1"} if process.name == "web" else {}  # static files without `collectstatic`
             environment = {**self.environment, **debug, **process.variables}
-            self.children[name] = spawn(command, log=self.log(name), env=environment)
+            self.children[name] = servers.nursery.spawn(command, log=self.log(name), env=environment)
 
     def stop(self, *names: str, patience: float = 10) -> bool:
         """SIGTERM, and SIGKILL to what is still there after that many seconds. True: all went by themselves."""
@@ -100,7 +99,7 @@ class Live:
     def manage(self, *words: str, **environment: str) -> str:
         """Run a management command against this Carillon; what it printed. CalledProcessError when it fails."""
         command, env = [sys.executable, "manage.py", *words], {**self.environment, **environment}
-        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+        return servers.nursery.run(command, env=env).stdout
 
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
@@ -150,10 +149,9 @@ def wait_until(check: Callable[[], T], *, seconds: float = 15, what: str = "") -
 def migrated_template(postgres: Postgres) -> None:
     """A migrated database that others are cloned from: faster than migrating each."""
     environment = {**os.environ, **servers.ENVIRONMENT, "DATABASE_URL": postgres.create_database(TEMPLATE)}
-    subprocess.run(
+    servers.nursery.run(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
         env={**environment, "CARILLON_PROCESS": "migrate"},
-        check=True,
     )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from project.embedded import Postgres, Valkey
+from tests.nursery import Nursery
 
 directory: Path
 postgres: Postgres
 valkey: Valkey
+nursery: Nursery
 
 ENVIRONMENT = {
     "SECRET_KEY": "tests",
@@ -38,12 +40,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def start() -> None:
     """Start both servers and name them in the environment, before Django reads its settings; `stop` afterwards."""
-    global directory, postgres, valkey
+    global directory, postgres, valkey, nursery
     directory = Path(tempfile.mkdtemp(prefix="carillon-tests-"))
     postgres = Postgres(directory / "postgres", durable=False)
     valkey = Valkey(directory / "valkey")
     postgres.start()
     valkey.start()
+    nursery = Nursery()
     for name in ("ALLOWED_HOSTS", "HTTPS", "BEHIND_PROXY", "CARILLON_URL", "FLOWER_URL", "CARILLON_OFFLINE"):
         os.environ.pop(name, None)
     os.environ.update(
@@ -57,6 +60,7 @@ def start() -> None:
 
 
 def stop() -> None:
+    nursery.close()
     for server in (valkey, postgres):
         server.stop()
     shutil.rmtree(directory)

@@ -17,8 +17,9 @@ import pytest
 import requests
 
 from events.models import ApiKey, Event, EventType, Source
-from project.children import Child, kill, spawn
+from project.children import Child, kill
 from project.scopes import Scope
+from tests import servers
 from tests.events.conftest import ORDER, event_type
 from tests.live import Live, wait_until
 from tests.sinks import Answer, HttpSink
@@ -50,7 +51,7 @@ class Shop:
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**self.environment, **environment}
-        return subprocess.run([*COMMAND, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        return servers.nursery.run([*COMMAND, *words], env=env, check=False)
 
     def manage(self, *words: str, **environment: str) -> str:
         """Run a command; what it printed and logged."""
@@ -67,7 +68,7 @@ class Shop:
         """Start a `send_events`; itself, and its log."""
         log = self.directory / f"sender-{len(self.senders)}.log"
         environment = {**self.environment, **environment}
-        self.senders.append(spawn([*COMMAND, "send_events", *words], log=log, env=environment))
+        self.senders.append(servers.nursery.spawn([*COMMAND, "send_events", *words], log=log, env=environment))
         return self.senders[-1], log
 
     def status(self) -> tuple[int, int]:

@@ -1,13 +1,19 @@
 """The far side of the network and the real processes that the other tests stand on."""
 
+import signal
 import smtplib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 from django.contrib.auth.models import User
 
-from tests.live import Live
+from tests import servers
+from tests.live import Live, wait_until
 from tests.sinks import Answer, HttpSink, SmtpSink
 
 
@@ -59,3 +65,40 @@ def test_real_processes_become_ready_and_survive_losing_their_servers(live: Live
     live.valkey.start()
     live.start("worker")
     live.wait_ready()
+
+
+SAYS: Final = """
+import atexit, os, sys
+print(sys.argv, __name__, os.environ, os.getsid(0) == os.getpid(), "django" in sys.modules)
+print([name for name in sys.modules if name.split(".")[0] in {"project", "events", "tests"}])
+atexit.register(print, "the end")
+print("to stderr", file=sys.stderr)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_a_process_of_the_nursery_is_as_exec_makes_one(tmp_path: Path) -> None:
+    script = tmp_path / "says.py"
+    script.write_text(SAYS)
+    said = servers.nursery.run([sys.executable, str(script), "0"], env={"ONE": "1"}).stdout
+    expected = f"{[str(script), '0']} __main__ environ({{'ONE': '1'}}) True True\n[]\nthe end\n"
+    assert said == expected
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        servers.nursery.run([sys.executable, str(script), "3"], env={"ONE": "1"})
+    assert (failed.value.returncode, failed.value.stderr) == (3, "to stderr\n")
+    (tmp_path / "found.py").write_text("import sys; print(sys.argv[1:])")
+    found = servers.nursery.run([sys.executable, "-m", "found", "1"], env={"PYTHONPATH": str(tmp_path)})
+    assert found.stdout == "['1']\n"
+
+
+def test_a_process_of_the_nursery_tells_how_it_ended(tmp_path: Path) -> None:
+    script = tmp_path / "sleeps.py"
+    script.write_text("print('begun', flush=True); import time; time.sleep(60)")
+    log = tmp_path / "log"
+    child = servers.nursery.spawn([sys.executable, str(script)], log=log, env={})
+    wait_until(lambda: log.read_text() == "begun\n")
+    assert child.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.01)
+    child.terminate()
+    assert child.wait(5) == child.poll() == -signal.SIGTERM

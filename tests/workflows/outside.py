@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from project.children import kill, spawn
+from project.children import kill
+from tests import servers
 from tests.live import Live
 from tests.workflows.foreign import actions as foreign  # noqa: F401  registers them
 from tests.workflows.runs import drain, start
@@ -44,7 +45,7 @@ def billing(live: Live) -> Iterator[None]:
     ours = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     # Celery refuses pickle to root, as which some machines run tests.
     ours |= {"BROKER": live.valkey.url, "C_FORCE_ROOT": "1"}
-    child = spawn(command, log=live.log("billing"), env=ours)
+    child = servers.nursery.spawn(command, log=live.log("billing"), env=ours)
     try:
         yield
     finally:
