@@ -643,7 +643,7 @@ class DeadLetterAdmin(SearchedFacts):
             except CannotRedrive as error:
                 refused.append(f"{row.position}: {error}")
         if stored:
-            self.message_user(request, f"{len(stored)} stored as events.")
+            self.message_user(request, f"{len(stored)} stored as {'an event' if len(stored) == 1 else 'events'}.")
         if refused:
             more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             self.message_user(request, f"Still no event: {refused[0]}{more}", messages.ERROR)

@@ -51,7 +51,7 @@ def test_a_message_is_tried_again_once_its_reason_is_mended_and_another_discarde
     with transaction.atomic():
         EventType.objects.get().add_schema({**ORDER, "required": ["order_id"]})
     again(admin)
-    expect(page.get_by_text("1 stored as events.")).to_be_visible()
+    expect(page.get_by_text("1 stored as an event.")).to_be_visible()
     admin.picture("dead-letter-stored")
     page.get_by_role("link", name="order.paid").first.click()
     expect(page.get_by_text("A-2").first).to_be_visible()
