@@ -78,8 +78,7 @@ class EvaluationError(Exception):
         self.path = path
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a filter said. `reason` is empty when it matched."""
 
     outcome: Literal["matched", "filtered", "error"]
@@ -99,18 +98,20 @@ class Context:
     Not for several threads at once.
     """
 
-    __slots__ = ("_cel", "_changed", "_extended", "variables")
+    __slots__ = ("_cel", "_changed", "_extended", "_shown", "variables")
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.variables: dict[str, Json] = {name: to_json(value) for name, value in variables.items()}
         self._cel: cel.Context | None = None
         self._changed: set[str] = set()
         self._extended = False
+        self._shown: dict[tuple[str, ...], str] = {}
 
     def set(self, name: str, value: Any) -> None:
         """Give one variable another value and leave the others converted."""
         self.variables[name] = to_json(value)
         self._changed.add(name)
+        self._shown.clear()
 
     def native(self, *, extended: bool, reads: frozenset[str]) -> cel.Context:
         """What `cel` takes, for an expression that reads these variables.
@@ -121,13 +122,24 @@ class Context:
         if self._cel is None:
             self._cel = cel.Context(self.variables)
             self._changed.clear()
-        for name in self._changed & reads:
-            self._cel.add_variable(name, self.variables[name])
-        self._changed -= reads
+        if self._changed:
+            for name in self._changed & reads:
+                self._cel.add_variable(name, self.variables[name])
+            self._changed -= reads
         if extended and not self._extended:
             self._cel.update(_FUNCTIONS)
             self._extended = True
         return self._cel
+
+    def shown(self, path: syntax.Path) -> str:
+        """`event.data.amount = 120`; "" where there is nothing, or much. Hundreds of filters may show the same one."""
+        text = self._shown.get(path.parts)
+        if text is None:
+            found, value = _field(self.variables, path)
+            short = found and not isinstance(value, dict | list)
+            text = f"{path} = {_shortened(orjson.dumps(value).decode(), 80)}" if short else ""
+            self._shown[path.parts] = text
+        return text
 
 
 def make_context(**variables: Any) -> Context:
@@ -187,6 +199,11 @@ class Expression:
         return _shortened(syntax.text_of(self._tokens), _LONGEST_SHOWN)
 
     @cached_property
+    def _shown(self) -> list[syntax.Path]:
+        """The fields whose values tell why it is false: the first three, unless it is nothing but a field."""
+        return [] if syntax.path_of(self._tokens) else self._paths[:3]
+
+    @cached_property
     def _clauses(self) -> list["Expression"]:
         parts = syntax.clauses(self._tokens)
         return [self] if len(parts) == 1 else [_part(tokens) for tokens in parts]
@@ -234,7 +251,8 @@ class Expression:
     def _first_false(self, context: Context) -> str:
         for clause in self._clauses:
             if clause is self or clause._value(context) is False:
-                return f"{clause._text} is false{clause._shown_fields(context)}"
+                shown = ", ".join(filter(None, map(context.shown, clause._shown)))
+                return f"{clause._text} is false ({shown})" if shown else f"{clause._text} is false"
         return f"{self._text} is false"
 
     def _first_error(self, context: Context) -> str | None:
@@ -255,17 +273,6 @@ class Expression:
             return self._run(context)
         except EvaluationError as error:
             return error
-
-    def _shown_fields(self, context: Context) -> str:
-        """The values of the first fields it reads, e.g. ` (event.data.amount = 120)`."""
-        if syntax.path_of(self._tokens):
-            return ""
-        shown = []
-        for path in self._paths[:3]:
-            found, value = _field(context.variables, path)
-            if found and not isinstance(value, dict | list):
-                shown.append(f"{path} = {_shortened(orjson.dumps(value).decode(), 80)}")
-        return f" ({', '.join(shown)})" if shown else ""
 
     def _reason(self, error: Exception, context: Context) -> str:
         """What `cel` reported, short and in plain words."""
