@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import psutil
 
@@ -17,7 +18,10 @@ def cpu(roots: Mapping[str, int]) -> Usage:
 
 
 def memory(roots: Mapping[str, int]) -> dict[str, dict[int, int]]:
-    """Bytes that each process has for itself (USS: not what PostgreSQL's sessions share), by name and pid."""
+    """Bytes that each process has for itself, by name and pid: what forked ones share is divided among them.
+
+    Pages of PostgreSQL's buffers are not counted, which every session touches more of as it goes on.
+    """
     return {
         name: {process.pid: size for process in _family(pid) if (size := _private(process))}
         for name, pid in roots.items()
@@ -54,6 +58,7 @@ def _seconds(process: psutil.Process) -> float:
 
 def _private(process: psutil.Process) -> int:
     try:
-        return int(process.memory_full_info().uss)
-    except psutil.Error:  # it ended, or it belongs to somebody else
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it ended, or it belongs to somebody else
         return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:")), 0)

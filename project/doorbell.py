@@ -21,7 +21,9 @@ from project import metrics
 log = structlog.get_logger(__name__)
 
 WAITING_FOR: Final = 2  # seconds after which a message that nobody took is thought lost
-PAUSE: Final = 0.02  # between two rounds of ringing: what comes in meanwhile shares one ring
+PAUSE: Final = 0.02  # between two rounds of ringing while many ring: what comes in meanwhile shares one message
+BRIEFLY: Final = 0.003  # the same while few do: nobody waits for company that does not come
+MANY: Final = 3  # rings in a round
 MUTED_FOR: Final = 3.0  # seconds without ringing after a failure
 CONFIRMED_WITHIN: Final = 2.0  # seconds; only RabbitMQ confirms
 
@@ -31,6 +33,7 @@ class Doorbell:
 
     def __init__(self) -> None:
         self._wanted: dict[str, str] = {}
+        self._rings = 0
         self._flag = threading.Event()
         self._lock = threading.Lock()
         self._pid = 0
@@ -41,6 +44,7 @@ class Doorbell:
         """Have the stage's task look for due rows soon. `by` names what made them due; Flower shows it."""
         with self._lock:
             self._wanted.setdefault(stage, by)
+            self._rings += 1
             if self._pid != os.getpid():
                 self._pid = os.getpid()
                 threading.Thread(target=self._serve, name="doorbell", daemon=True).start()
@@ -48,7 +52,7 @@ class Doorbell:
 
     def _forked(self) -> None:
         # The parent's thread does not exist here, and its lock may have been held when the process split.
-        self._lock, self._flag, self._wanted = threading.Lock(), threading.Event(), {}
+        self._lock, self._flag, self._wanted, self._rings = threading.Lock(), threading.Event(), {}, 0
 
     def _serve(self) -> None:
         while True:
@@ -56,10 +60,11 @@ class Doorbell:
             self._flag.clear()
             with self._lock:
                 wanted, self._wanted = self._wanted, {}
+                rings, self._rings = self._rings, 0
             close_old_connections()  # for the cache, where that is a table
             for stage, by in wanted.items():
                 self._send(stage, by)
-            time.sleep(PAUSE)
+            time.sleep(PAUSE if rings >= MANY else BRIEFLY)
 
     def _send(self, stage: str, by: str) -> None:
         if time.monotonic() < self._muted_until:

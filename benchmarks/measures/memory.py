@@ -8,7 +8,6 @@ from benchmarks.findings import Findings
 
 BATCH = 100
 MIB = 2**20
-SERVERS = ("PostgreSQL", "Valkey")
 
 
 async def measure(bench: Bench) -> Findings:
@@ -24,9 +23,8 @@ async def measure(bench: Bench) -> Findings:
     for name in roots:
         old, new = sum(before[name].values()), sum(after[name].values())
         grown = _growth(old, new)
-        # PostgreSQL's sessions come and go with those who open them: what counts is the sum.
-        lasting = [] if name in SERVERS else before[name].keys() & after[name].keys()
-        worst = max([_growth(before[name][pid], after[name][pid]) for pid in lasting], default=grown)
+        lasting = before[name].keys() & after[name].keys()
+        worst = max(_growth(before[name][pid], after[name][pid]) for pid in lasting)
         found.add(name, f"{old / MIB:,.1f}", f"{new / MIB:,.1f}", f"{grown:+.1f} %", f"{worst:+.1f} %")
         found.figures["memory.growth"] = max(worst, found.figures.get("memory.growth", worst))
     return found
