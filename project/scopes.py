@@ -10,4 +10,4 @@ class Scope(models.TextChoices):
     EVENTS_READ = "events:read", "read events and traces"
     CONFIG_READ = "config:read", "read the configuration"
     CONFIG_WRITE = "config:write", "change the configuration"
-    RUNS_WRITE = "runs:write", "start, cancel and retry runs, replay events"
+    RUNS_WRITE = "runs:write", "start, cancel and retry runs, replay events, retry deliveries"
