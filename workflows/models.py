@@ -96,7 +96,9 @@ class Run(Due):
     """
 
     uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
-    workflow = models.ForeignKey(Workflow, on_delete=models.PROTECT, related_name="runs", db_constraint=False)
+    workflow = models.ForeignKey(
+        Workflow, on_delete=models.PROTECT, related_name="runs", db_constraint=False, db_index=False
+    )
     version = models.ForeignKey(
         WorkflowVersion, on_delete=models.PROTECT, related_name="runs", db_index=False, db_constraint=False
     )
