@@ -2,6 +2,7 @@
 
 A test run starts hundreds of them, and importing was two fifths of its time. Each is a process as `exec` makes one:
 session, environment, arguments, output, settings and Carillon's modules are its own. `/proc/PID/cmdline` alone differs.
+Where it is not Linux, they are made by `exec`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+from project import children
+
+FORKS: Final = sys.platform == "linux"  # nobody else has pidfd_open and prctl
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -44,13 +49,17 @@ class Nursery:
     """The one parent of a test run. When the test run ends, so does it, and all its children with it."""
 
     def __init__(self) -> None:
+        if not FORKS:
+            return
         self._wishes, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, str(Path(__file__).with_name("parent.py")), str(theirs.fileno())]
             self._parent = subprocess.Popen(command, pass_fds=[theirs.fileno()])
 
-    def spawn(self, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Forked:
+    def spawn(self, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """As project.children.spawn, of `python file …` or `python -m module …`."""
+        if not FORKS:
+            return children.spawn(command, log=log, env=env)
         with log.open("ab") as output:
             return self._fork(command, env, output, output)
 
@@ -58,6 +67,8 @@ class Nursery:
         self, command: Sequence[str], *, env: Mapping[str, str], check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """As subprocess.run, with what it printed."""
+        if not FORKS:
+            return subprocess.run(command, env=env, check=check, capture_output=True, text=True)
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             status = self._fork(command, env, output, errors).wait()
             done = subprocess.CompletedProcess(command, status, _read(output), _read(errors))
@@ -66,8 +77,9 @@ class Nursery:
         return done
 
     def close(self) -> None:
-        self._wishes.close()
-        self._parent.wait()
+        if FORKS:
+            self._wishes.close()
+            self._parent.wait()
 
     def _fork(self, command: Sequence[str], env: Mapping[str, str], *outputs: IO[bytes]) -> Forked:
         assert command[0] == sys.executable

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 
 from tests import servers
 from tests.live import Live, wait_until
+from tests.nursery import FORKS
 from tests.sinks import Answer, HttpSink, SmtpSink
 
 
@@ -77,6 +78,7 @@ sys.exit(int(sys.argv[1]))
 """
 
 
+@pytest.mark.skipif(not FORKS, reason="here they are made by exec")
 def test_a_process_of_the_nursery_is_as_exec_makes_one(tmp_path: Path) -> None:
     script = tmp_path / "says.py"
     script.write_text(SAYS)
