@@ -13,11 +13,11 @@ from pydantic import AfterValidator
 from events import cloudevents, ingest, waiting
 from events.catalogue import catalogue
 from events.cloudevents import Incoming
-from events.emit import too_deep
 from events.models import Event, EventType, EventWait
 from events.samples import example_of
 from project import bulk
 from project.api import Problem
+from project.depth import too_deep
 from project.durations import Duration, format_duration
 from project.expressions import EvaluationError, ExpressionError, is_dynamic
 from project.identifiers import OWN_SOURCE, new_uid

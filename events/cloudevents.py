@@ -18,6 +18,7 @@ import orjson
 from django.conf import settings
 
 from project.api import BadRequest, Fault, TooLarge, UnsupportedType, holds_nul, load
+from project.depth import DEPTH
 from project.timestamps import RFC3339, rfc3339
 
 PLAIN: Final = "application/json"
@@ -59,7 +60,7 @@ class Incoming:
     dataschema: str = ""
     time: datetime | None = None
     extensions: dict[str, Any] = field(default_factory=dict)
-    depth: int = 0  # Carillon's own events only: how many runs and events led to it
+    depth: int = 0  # of what Carillon emitted or published: how many runs and events led to it
     original: Original | None = None  # where the event is a translation
 
 
@@ -252,6 +253,8 @@ def _attributes(item: dict[str, Any], faults: list[Fault], prefix: str) -> Incom
             fault(name, f"must be a string, a number or a boolean, not {_kind(value)}")
         elif name in ("uid", "depth"):
             fault(name, "is Carillon's own")
+        elif name == DEPTH:
+            event.depth = _depth(value, fault)
         elif value is not None:
             event.extensions[name] = value
     if holds_nul(event.data) or holds_nul(event.extensions):
@@ -264,6 +267,15 @@ def _time(value: Any, fault: Callable[[str, str], None]) -> datetime | None:
     if moment is None and value is not None:
         fault("time", f"must be {RFC3339}, not {str(value)[:50]!r}")
     return moment
+
+
+def _depth(value: Any, fault: Callable[[str, str], None]) -> int:
+    """A number, or its digits where attributes are texts; any above the loop guard's are the same to it."""
+    digits = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 4:
+        fault(DEPTH, f"must be a whole number from 0 to 9999, not {str(value)[:50]!r}")
+        return 0
+    return int(digits)
 
 
 def _base64(value: Any, fault: Callable[[str, str], None]) -> str:

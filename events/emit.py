@@ -10,8 +10,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from events import cloudevents, ingest
 from events.ingest import Stored
 from project.api import BadRequest, Conflict, Fault, load
+from project.depth import too_deep
 from project.identifiers import OWN_SOURCE
-from workflows.engine import MOST_DEPTH
 
 
 def emit(
@@ -43,13 +43,3 @@ def emit(
     event.depth = depth
     (stored,) = ingest.accept([event], source=source)
     return stored
-
-
-def too_deep(depth: int) -> str:
-    """What the loop guard says of an event of this depth; "" when nothing."""
-    if depth <= MOST_DEPTH:
-        return ""
-    return (
-        f"the loop guard: {MOST_DEPTH} events led to this one, each emitted by what the one before it started. "
-        "Does something emit what its own subscription hears?"
-    )

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from project import bulk, metrics
 from project.batch import is_transient, raise_if_disconnected, together_or_alone
+from project.depth import MOST_DEPTH
 from project.doorbell import ring
 from project.durations import format_duration
 from project.expressions import EvaluationError
@@ -39,7 +40,6 @@ log = structlog.get_logger(__name__)
 BATCH: Final = 100
 PROGRESS: Final = ("state", "steps", "error", "due_at", "started_at", "finished_at", "queued")
 STEP_PROGRESS: Final = ("state", "attempts", "input", "output", "error", "turns", "lane", "due_at", "finished_at")
-MOST_DEPTH: Final = 20
 TRIES: Final = 5
 STAGES: Final = {"code": "workflows.perform", "network": "workflows.request"}
 

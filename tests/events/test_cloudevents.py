@@ -131,6 +131,22 @@ def test_extensions_keep_their_kind(shop: Producer) -> None:
     assert "no" not in back
 
 
+@pytest.mark.parametrize("write", [http.to_structured_event, http.to_binary_event])
+def test_an_event_that_was_published_keeps_its_depth(shop: Producer, write: Any) -> None:
+    event = post(shop, write(cloud_event({}, datacontenttype="application/json", carillondepth=7)))
+    assert (event.depth, event.envelope()["depth"]) == (7, 7)
+    assert "carillondepth" not in event.extensions
+
+
+@pytest.mark.parametrize("depth", [-1, 1.5, "", "seven", True, "²", 10_000])
+def test_a_depth_that_is_none_is_named(shop: Producer, depth: Any) -> None:
+    event = {"specversion": "1.0", "type": "note", "id": "1", "source": "/shop", "carillondepth": depth}
+    answer = shop.send_bytes(json.dumps(event), "application/cloudevents+json")
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert (error["path"], "a whole number from 0 to 9999" in error["message"]) == ("carillondepth", True)
+
+
 def test_another_version_of_cloudevents_is_refused(shop: Producer) -> None:
     old = cloud_event({}, specversion="1.0").get_attributes() | {"specversion": "0.3", "time": "2026-01-31T12:00:00Z"}
     answer = shop.send_bytes(json.dumps(old), "application/cloudevents+json")

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from notifications.catalogue import catalogue
 from notifications.compose import Request, takes_events
 from notifications.models import Delivery
+from project.depth import DEPTH, too_deep
 from project.expressions import is_dynamic
 from project.identifiers import OWN_SOURCE
 from project.names import unknown
@@ -22,7 +23,7 @@ _EXTENSION: Final = re.compile(r"[a-z0-9]{1,20}\Z")  # by CloudEvents 1.0.2, "Na
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9_]{1,50}\Z")  # also data_base64, by which `event` has what is no JSON
 _TEXTS: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype"})
 _OF_DATA: Final = ("dataschema", "datacontenttype", "data_base64")
-_NOT_ITS_OWN: Final = frozenset({"data", "uid", "depth"})  # what `event` has beside the attributes of the event
+_NOT_ITS_OWN: Final = frozenset({"data", "uid", "depth", DEPTH})  # what `event` has beside the attributes of the event
 
 
 def _extensions(given: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +87,11 @@ class Publish(Delivering):
         return {"id": (request.event or {})["id"]}
 
     def request(self, call: Call) -> Request:
+        depth = call.depth + 1
+        if told := too_deep(depth):
+            raise StepError(told, permanent=True)
         event, data = self._event(call)
-        return Request(origin=call.uid, to=[f"channel:{self.channel}"], event=event, data=data)
+        return Request(origin=call.uid, to=[f"channel:{self.channel}"], event={**event, DEPTH: depth}, data=data)
 
     def _event(self, call: Call) -> tuple[dict[str, Any], Json]:
         """The attributes of the event, and its data."""

@@ -9,12 +9,17 @@ import time
 import pytest
 from kombu import Connection
 
+from events import routing
 from events.consuming import State
-from events.models import Event
+from events.models import Event, Subscription
+from notifications.models import Channel
+from notifications.sender import Sender
 from tests.brokers.counterparts import Mqtt, Sent, Sqs, program, structured
 from tests.brokers.running import Running, now
 from tests.events.brokers.conftest import Place, note, stored
 from tests.live import wait_until
+from tests.workflows.runs import drain, workflow
+from workflows.models import Run, RunState
 
 CONSUMING, STANDBY = State.CONSUMING, State.STANDBY
 
@@ -47,6 +52,32 @@ def test_what_sns_publishes_to_the_queue(place: Place, raw: bool) -> None:
         found = {event.event_id: event for event in stored(2)}
     assert (found["s-1"].data, found["b-1"].data) == ({"n": 1}, {"n": 2})
     assert found["b-1"].source == f"/{place.name}/sns"
+
+
+@on("redis")
+def test_a_workflow_that_hears_what_it_publishes_ends_at_a_depth_of_twenty(place: Place) -> None:
+    settings = place.broker.settings(place.name)
+    Channel.objects.create(name="bus", type="redis", settings={"url": settings["url"], "stream": place.name})
+    version = workflow("  - {id: again, action: publish, with: {channel: bus, subject: again}}", "echo")
+    Subscription.objects.create(name="echo", types=["note"], workflow=version.workflow)
+    place.publish(note("1"))
+    sender = Sender()
+
+    def ended() -> Run | None:
+        while routing.route():
+            pass
+        drain()
+        sender.drain()
+        return Run.objects.filter(state=RunState.FAILED).first()
+
+    try:
+        with Running(place.source()):
+            last = wait_until(ended, seconds=30, what="the loop guard")
+    finally:
+        sender.stop()
+    assert last is not None
+    assert last.error.startswith("again: the loop guard: ")
+    assert sorted(Event.objects.values_list("depth", flat=True)) == list(range(21))
 
 
 @on("rabbitmq")

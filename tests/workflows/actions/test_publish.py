@@ -39,16 +39,16 @@ def _channels() -> None:
     Channel.objects.create(name="chat", type="slack", settings={"url": "https://example.com/hook"})
 
 
-def published(context: dict[str, Any] = CONTEXT, **settings: Any) -> tuple[Any, dict[str, Any]]:
+def published(context: dict[str, Any] = CONTEXT, depth: int = 0, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """The output, and what the delivery sends."""
-    [output] = run("publish", {"channel": "bus", **settings}, context=context)
+    [output] = run("publish", {"channel": "bus", **settings}, context=context, depth=depth)
     return output, Delivery.objects.get(pk=output["deliveries"][0]).message
 
 
 def test_with_a_channel_alone_the_runs_event_goes_on_as_it_is() -> None:
     output, message = published()
     ours = {name: value for name, value in EVENT.items() if name not in ("uid", "depth", "data")}
-    assert message == {"type": "order.paid", "event": ours, "data": EVENT["data"]}
+    assert message == {"type": "order.paid", "event": {**ours, "carillondepth": 1}, "data": EVENT["data"]}
     row = Delivery.objects.get()
     assert output == {"deliveries": [str(row.uid)], "skipped": 0, "id": "A-1/paid"}
     assert (row.kind, row.to, row.state, row.template) == ("redis", "", "pending", "")
@@ -59,7 +59,8 @@ def test_with_more_it_is_a_new_event_of_ours_that_inherits_the_rest() -> None:
     output: Any = Publish.run_batch([(Publish(channel="bus", type="invoice.due"), one)])[0]
     message = Delivery.objects.get().message
     assert output["id"] == one.key
-    assert message["event"] == {"id": one.key, "source": "/carillon", "type": "invoice.due", "subject": "A-1"}
+    ours = {"id": one.key, "source": "/carillon", "type": "invoice.due", "subject": "A-1"}
+    assert message["event"] == {**ours, "carillondepth": 1}
     assert message["data"] == EVENT["data"]
 
 
@@ -73,7 +74,8 @@ def test_everything_can_be_given() -> None:
         "extensions": {"vip": True},
     }
     _, message = published(**given)
-    assert message["event"] == {"id": "i", "source": "/billing", "type": "t", "subject": "s", "vip": True}
+    ours = {"id": "i", "source": "/billing", "type": "t", "subject": "s", "vip": True}
+    assert message["event"] == {**ours, "carillondepth": 1}
     assert message["data"] == [1, None]
     assert published(data=None)[1]["data"] is None
 
@@ -81,6 +83,13 @@ def test_everything_can_be_given() -> None:
 def test_extensions_are_added_to_an_event_that_goes_on() -> None:
     _, message = published(extensions={"partitionkey": "7"})
     assert (message["event"]["id"], message["event"]["partitionkey"]) == ("A-1/paid", "7")
+
+
+def test_a_published_event_is_one_deeper_than_the_run_until_the_loop_guard_ends_it() -> None:
+    assert published(depth=19)[1]["event"]["carillondepth"] == 20
+    with pytest.raises(StepError, match="the loop guard: 20 events led to this one") as error:
+        run("publish", {"channel": "bus"}, context=CONTEXT, depth=20)
+    assert error.value.permanent
 
 
 def test_an_input_that_is_no_event_needs_a_type() -> None:
@@ -144,6 +153,7 @@ def test_a_channel_that_takes_no_events_is_refused_when_it_is_saved_and_when_it_
         {"subject": "two\nlines"},
         {"extensions": {"Trace-Parent": "x"}},
         {"extensions": {"subject": "x"}},
+        {"extensions": {"carillondepth": 0}},
         {"extensions": {"tags": ["a"]}},
     ],
     ids=str,
