@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from kombu import Connection
 
 from events.consuming import State
@@ -47,6 +51,57 @@ def test_what_sns_publishes_to_the_queue(place: Place, raw: bool) -> None:
         found = {event.event_id: event for event in stored(2)}
     assert (found["s-1"].data, found["b-1"].data) == ({"n": 1}, {"n": 2})
     assert found["b-1"].source == f"/{place.name}/sns"
+
+
+@on("sqs")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"queue": "http://127.0.0.1:1/123456789012/nobodys"},
+            "GetQueueAttributes was refused: QueueDoesNotExist: The",
+        ),
+        ({"endpoint": "http://127.0.0.1:1"}, "Cannot connect to host 127.0.0.1:1"),
+        ({"region": ""}, "You must specify a region."),
+        ({"access_key": "", "secret_key": None}, "Unable to locate credentials"),
+    ],
+    ids=["no queue", "nobody there", "no region", "nobody"],
+)
+def test_why_sqs_cannot_be_used_is_told(
+    place: Place, settings: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with Running(place.source(**settings)) as consumer:
+        wait_until(lambda: consumer.status.state is State.AWAY, seconds=15)
+    assert said in consumer.status.error
+
+
+@on("sqs")
+def test_calls_of_sqs_are_signed(place: Place) -> None:
+    """Moto looks at signatures when it is told to."""
+    broker = place.broker
+    assert isinstance(broker, Sqs)
+    iam = broker.client("iam")
+    iam.create_user(UserName=place.name)
+    rights = {"Statement": [{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}], "Version": "2012-10-17"}
+    iam.put_user_policy(UserName=place.name, PolicyName="sqs", PolicyDocument=json.dumps(rights))
+    key = iam.create_access_key(UserName=place.name)["AccessKey"]
+    ours = {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
+    place.publish(note("1"))
+    strict = f"http://127.0.0.1:{broker.proxy.target}/moto-api/reset-auth"
+    requests.post(strict, data=b"0", timeout=5)
+    try:
+        with Running(place.source(**{**ours, "secret_key": "not " + key["SecretAccessKey"]})) as consumer:
+            wait_until(lambda: consumer.status.state is State.AWAY, seconds=15)
+        assert "SignatureDoesNotMatch" in consumer.status.error
+        with Running(place.source(**ours)):
+            stored(1)
+    finally:
+        requests.post(strict, data=b"inf", timeout=5)
 
 
 @on("rabbitmq")
