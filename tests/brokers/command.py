@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.findings import table, write_section
 from project.children import last_lines
 from tests import servers
-from tests.brokers.counterparts import COUNTERPARTS, Absent, counterpart, stop_all
+from tests.brokers.counterparts import COUNTERPARTS, Absent, killable, stop_all
 from tests.brokers.proof import Proof, prove
 from tests.live import living, migrated_template
 
@@ -31,7 +31,7 @@ def run(*, messages: int, kills: int, only: Sequence[str] | None, write: bool) -
     try:
         for name in names:
             try:
-                broker = counterpart(name, directory)
+                broker = killable(name, directory)
             except Absent as error:
                 _say(f"{name}: {error}")
                 continue
