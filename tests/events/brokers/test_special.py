@@ -141,7 +141,8 @@ def test_equal_messages_without_an_id_are_one_event_unless_told_otherwise(place:
 
 def twice_without_an_id(place: Place, body: str) -> None:
     """aio-pika would give each a message_id."""
-    with Connection("amqp://guest:guest@127.0.0.1:5672/") as connection:
+    confirmed = {"confirm_publish": True}  # else nobody promises that they are there
+    with Connection("amqp://guest:guest@127.0.0.1:5672/", transport_options=confirmed) as connection:
         producer = connection.Producer()
         for _ in range(2):
             producer.publish(body, routing_key=place.name, content_type="application/json", content_encoding="utf-8")
