@@ -246,14 +246,17 @@ class Postgres(_Server):
 
 
 class Valkey(_Server):
-    """Valkey, a Redis-protocol server, on 127.0.0.1. Nothing is written to disk: Carillon's messages are bells."""
+    """Valkey, a Redis-protocol server, on 127.0.0.1."""
 
     name = "Valkey"
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
-        """Without `port`, a free one is found at the first start and kept from then on."""
+    def __init__(self, directory: Path, *, port: int | None = None, durable: bool = False) -> None:
+        """Without `port`, a free one is found at the first start and kept from then on.
+
+        Unless `durable`, nothing is written to disk: Carillon's own messages are bells.
+        """
         super().__init__(directory)
-        self.port = port or 0
+        self.port, self.durable = port or 0, durable
 
     @property
     def url(self) -> str:
@@ -266,7 +269,8 @@ class Valkey(_Server):
     def command(self) -> list[str]:
         return [
             *(str(_valkey_binary()), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)),
-            *("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning"),
+            *("--save", "", "--appendonly", "yes" if self.durable else "no"),
+            *("--daemonize", "no", "--loglevel", "warning"),
         ]
 
     def answers(self) -> bool:

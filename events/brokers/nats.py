@@ -40,14 +40,12 @@ class Nats(Broker, NatsConnection):
     )
 
     async def connect(self, identity: str) -> Reader:
-        import nats
         from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
         async def told(error: Exception) -> None:
             """What goes wrong is raised where something is asked for."""
 
-        client = await nats.connect(
-            **self.options(),
+        client = await self.opened(
             name=identity,
             connect_timeout=5,
             allow_reconnect=False,  # we do that, and say so

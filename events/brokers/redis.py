@@ -45,7 +45,11 @@ class Redis(Broker, RedisConnection):
         from redis.exceptions import ResponseError
 
         client = redis.asyncio.Redis.from_url(
-            self.url.get_secret_value(), socket_connect_timeout=5, socket_timeout=10, health_check_interval=15
+            self.url.get_secret_value(),
+            **self.options(),
+            socket_connect_timeout=5,
+            socket_timeout=10,
+            health_check_interval=15,
         )
         try:
             for stream in self.streams:

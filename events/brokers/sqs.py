@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from events.brokers.base import Broker, Message, Reader, text_of
 from events.sources import adapters
-from project.brokers.aws import AwsConnection
+from project.brokers.aws import AwsCalls, AwsConnection
 from project.durations import Duration
 
 AT_ONCE: Final = 10  # messages in a call, by SQS
@@ -33,26 +34,32 @@ class Sqs(Broker, AwsConnection):
     )
 
     async def connect(self, identity: str) -> Reader:
-        client = await asyncio.to_thread(self.client, "sqs", read_timeout=SqsReader.patience + 15, connections=AT_ONCE)
-        reader = SqsReader(client, self)
-        await reader.lag()  # whether there is such a queue, and we may use it
+        calls = await self.calls("sqs", "AmazonSQS", self.queue, time_limit=SqsReader.patience + 15)
+        reader = SqsReader(calls, self)
+        try:
+            await reader.lag()  # whether there is such a queue, and we may use it
+        except BaseException:
+            await reader.close()
+            raise
         return reader
 
 
 class SqsReader(Reader):
     patience: ClassVar[float] = 5.0  # every call is paid for, also one that brings nothing
 
-    def __init__(self, client: Any, settings: Sqs) -> None:
-        self._client, self._settings = client, settings
+    def __init__(self, calls: AwsCalls, settings: Sqs) -> None:
+        self._calls, self._settings = calls, settings
 
     async def receive(self, limit: int, wait: float) -> list[Message]:
-        """The first call waits; where it came back full, there may be more, for which none waits."""
-        found = await self._call(min(limit, AT_ONCE), int(wait))
-        while len(found) < limit and len(found) % AT_ONCE == 0 and found:
-            more = await self._call(min(limit - len(found), AT_ONCE), 0)
-            if not more:
+        """The first call waits. While all come back full, there may be more, for which twice as many ask at once."""
+        found, calls = await self._receive(min(limit, AT_ONCE), int(wait)), 1
+        while found and len(found) < limit and len(found) % AT_ONCE == 0:
+            calls *= 2
+            rest = range(len(found), limit, AT_ONCE)[:calls]
+            several = await asyncio.gather(*(self._receive(min(AT_ONCE, limit - at), 0) for at in rest))
+            if not any(several):
                 break
-            found += more
+            found += chain.from_iterable(several)
         return found
 
     async def acknowledge(self, messages: Sequence[Message]) -> None:
@@ -61,33 +68,31 @@ class SqsReader(Reader):
 
     async def lag(self) -> int | None:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        said = await asyncio.to_thread(
-            self._client.get_queue_attributes, QueueUrl=self._settings.queue, AttributeNames=names
-        )
+        said = await self._call("GetQueueAttributes", AttributeNames=names)
         return sum(int(said["Attributes"].get(name, 0)) for name in names)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._client.close)
+        await self._calls.close()
 
-    async def _call(self, most: int, wait: int) -> list[Message]:
-        said = await asyncio.to_thread(
-            self._client.receive_message,
-            QueueUrl=self._settings.queue,
+    async def _receive(self, most: int, wait: int) -> list[Message]:
+        said = await self._call(
+            "ReceiveMessage",
             MaxNumberOfMessages=most,
             WaitTimeSeconds=wait,
             VisibilityTimeout=int(self._settings.visibility.total_seconds()),
             MessageAttributeNames=["All"],
             AttributeNames=["SentTimestamp", "MessageGroupId"],
         )
-        return [_message(delivered) for delivered in said.get("Messages", ())]
+        return [_message(delivered) for delivered in said.get("Messages") or ()]
 
     async def _delete(self, messages: Sequence[Message]) -> None:
         entries = [{"Id": str(at), "ReceiptHandle": message.ticket} for at, message in enumerate(messages)]
-        said = await asyncio.to_thread(
-            self._client.delete_message_batch, QueueUrl=self._settings.queue, Entries=entries
-        )
+        said = await self._call("DeleteMessageBatch", Entries=entries)
         if failed := said.get("Failed"):
             raise ConnectionError(f"SQS did not delete a message: {failed[0].get('Message') or failed[0].get('Code')}")
+
+    async def _call(self, operation: str, **given: Any) -> dict[str, Any]:
+        return await self._calls.call(operation, QueueUrl=self._settings.queue, **given)
 
 
 def _message(delivered: Mapping[str, Any]) -> Message:

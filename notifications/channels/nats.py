@@ -80,7 +80,6 @@ class _NatsLink(Link["Client"]):
         self.said = ""  # by the server, last, about something that went wrong
 
     async def connect(self, lost: Callable[[], None]) -> Client:
-        from nats.aio.client import Client
         from nats.errors import NoServersError
 
         async def keep_in_mind(error: Exception) -> None:
@@ -90,11 +89,9 @@ class _NatsLink(Link["Client"]):
             lost()
 
         self.said = ""
-        client = Client()
         try:
             # It would try again by itself, and have the messages wait inside it: deliveries do that better.
-            await client.connect(
-                **self._settings.options(),
+            return await self._settings.opened(
                 name="carillon",
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
@@ -104,12 +101,8 @@ class _NatsLink(Link["Client"]):
                 error_cb=keep_in_mind,
                 closed_cb=closed,
             )
-        except BaseException as error:
-            await client.close()
-            if isinstance(error, NoServersError):
-                raise ConnectionError(f"no server can be reached: {self.said or error}") from error
-            raise
-        return client
+        except NoServersError as error:
+            raise ConnectionError(f"no server can be reached: {self.said or error}") from error
 
     async def disconnect(self, connection: Client) -> None:
         await connection.close()

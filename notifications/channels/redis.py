@@ -55,6 +55,7 @@ class _Stream:
         self._settings = settings
         self._client: Redis = Redis.from_url(
             settings.url.get_secret_value(),
+            **settings.options(),
             max_connections=1,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=CONNECT_SECONDS,

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import Field, SecretStr
 
 from project.brokers.connection import Tls
 from project.brokers.urls import problems_of
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+
+CLOSE_WITHIN: Final = 0.5  # seconds
 
 
 class NatsConnection(Tls):
@@ -33,11 +41,42 @@ class NatsConnection(Tls):
         """The URL of each."""
         return [url.strip() for url in self.url.split(",")]
 
+    @property
+    def encrypted(self) -> bool:
+        return self.tls or any(url.startswith("tls:") for url in self.servers)
+
+    async def opened(self, **wishes: Any) -> Client:
+        """A client, connected with `options()` and these. Raises what it raises, or ConnectionError without TLS."""
+        from nats.aio.client import Client
+
+        client = _encrypted() if self.encrypted else Client()
+        try:
+            await client.connect(**self.options(), **wishes)
+        except BaseException:
+            with suppress(TimeoutError):  # after a refused certificate it waits for ever for what is closed
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await client.close()
+            raise
+        return client
+
     def options(self) -> dict[str, Any]:
-        """What nats.connect takes."""
+        """What a client's `connect` takes."""
         options: dict[str, Any] = {"servers": self.servers, "tls": self.context()}
         if self.token:
             options["token"] = self.token.get_secret_value()
         if self.username:
             options |= {"user": self.username, "password": self.password.get_secret_value() if self.password else ""}
         return options
+
+
+def _encrypted() -> Client:
+    """A client that insists on TLS: nats-py leaves that to the server's first line, which anybody could write."""
+    from nats.aio.client import Client
+
+    class Encrypted(Client):
+        async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+            if not info.get("tls_required"):
+                raise ConnectionError("the server does not ask for TLS")  # before it is told a password
+            await super()._process_info(info, initial_connection)
+
+    return Encrypted()

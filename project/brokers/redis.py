@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr
 
-from project.brokers.connection import Connection
+from project.brokers.connection import Tls
 from project.brokers.urls import problems_of
 
 
-class RedisConnection(Connection):
+class RedisConnection(Tls):
     """A server, and a database there."""
 
     library: ClassVar[str] = "redis"
@@ -23,4 +23,8 @@ class RedisConnection(Connection):
 
     def check(self) -> Iterable[tuple[str, str]]:
         yield from super().check()
-        yield from problems_of("url", self.url.get_secret_value(), "redis", "rediss")
+        yield from problems_of("url", self.url.get_secret_value(), *(["rediss"] if self.tls else ["redis", "rediss"]))
+
+    def options(self) -> dict[str, Any]:
+        """What redis.Redis.from_url takes besides."""
+        return {"ssl_ca_data": self.authority} if self.authority else {}

@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.findings import table, write_section
 from project.children import last_lines
 from tests import servers
-from tests.brokers.counterparts import COUNTERPARTS, Absent, counterpart, stop_all
+from tests.brokers.counterparts import COUNTERPARTS, Absent, killable, stop_all
 from tests.brokers.proof import Proof, prove
 from tests.live import living, migrated_template
 
@@ -31,15 +31,14 @@ def run(*, messages: int, kills: int, only: Sequence[str] | None, write: bool) -
     try:
         for name in names:
             try:
-                broker = counterpart(name, directory)
+                broker = killable(name, directory)
             except Absent as error:
                 _say(f"{name}: {error}")
                 continue
             with living(f"proof_{name}", servers.postgres) as live:
                 place = f"proof-{name}-{messages}"
                 try:
-                    many = min(messages, broker.most)
-                    proof = prove(live, broker, place, messages=many, kills=kills)
+                    proof = prove(live, broker, place, messages=messages, kills=kills)
                     proofs.append(proof)
                     _say(f"{name}: {'well' if proof.well else 'BROKEN'}, {proof.seconds:.0f} s")
                 finally:

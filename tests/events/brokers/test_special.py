@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from kombu import Connection
 
 from events import routing
@@ -80,6 +84,57 @@ def test_a_workflow_that_hears_what_it_publishes_ends_at_a_depth_of_twenty(place
     assert sorted(Event.objects.values_list("depth", flat=True)) == list(range(21))
 
 
+@on("sqs")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"queue": "http://127.0.0.1:1/123456789012/nobodys"},
+            "GetQueueAttributes was refused: QueueDoesNotExist: The",
+        ),
+        ({"endpoint": "http://127.0.0.1:1"}, "Cannot connect to host 127.0.0.1:1"),
+        ({"region": ""}, "You must specify a region."),
+        ({"access_key": "", "secret_key": None}, "Unable to locate credentials"),
+    ],
+    ids=["no queue", "nobody there", "no region", "nobody"],
+)
+def test_why_sqs_cannot_be_used_is_told(
+    place: Place, settings: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with Running(place.source(**settings)) as consumer:
+        wait_until(lambda: consumer.status.state is State.AWAY, seconds=15)
+    assert said in consumer.status.error
+
+
+@on("sqs")
+def test_calls_of_sqs_are_signed(place: Place) -> None:
+    """Moto looks at signatures when it is told to."""
+    broker = place.broker
+    assert isinstance(broker, Sqs)
+    iam = broker.client("iam")
+    iam.create_user(UserName=place.name)
+    rights = {"Statement": [{"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}], "Version": "2012-10-17"}
+    iam.put_user_policy(UserName=place.name, PolicyName="sqs", PolicyDocument=json.dumps(rights))
+    key = iam.create_access_key(UserName=place.name)["AccessKey"]
+    ours = {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
+    place.publish(note("1"))
+    strict = f"http://127.0.0.1:{broker.proxy.target}/moto-api/reset-auth"
+    requests.post(strict, data=b"0", timeout=5)
+    try:
+        with Running(place.source(**{**ours, "secret_key": "not " + key["SecretAccessKey"]})) as consumer:
+            wait_until(lambda: consumer.status.state is State.AWAY, seconds=15)
+        assert "SignatureDoesNotMatch" in consumer.status.error
+        with Running(place.source(**ours)):
+            stored(1)
+    finally:
+        requests.post(strict, data=b"inf", timeout=5)
+
+
 @on("rabbitmq")
 def test_a_queue_that_is_not_there_is_made_and_bound(place: Place) -> None:
     place.broker.remove(place.name)
@@ -117,7 +172,8 @@ def test_equal_messages_without_an_id_are_one_event_unless_told_otherwise(place:
 
 def twice_without_an_id(place: Place, body: str) -> None:
     """aio-pika would give each a message_id."""
-    with Connection("amqp://guest:guest@127.0.0.1:5672/") as connection:
+    confirmed = {"confirm_publish": True}  # else nobody promises that they are there
+    with Connection("amqp://guest:guest@127.0.0.1:5672/", transport_options=confirmed) as connection:
         producer = connection.Producer()
         for _ in range(2):
             producer.publish(body, routing_key=place.name, content_type="application/json", content_encoding="utf-8")
