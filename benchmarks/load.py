@@ -45,6 +45,11 @@ class Throughput:
         return sum(self.cpu.values())
 
 
+def middle(runs: Sequence[Throughput]) -> Throughput:
+    """The one of median cost."""
+    return sorted(runs, key=lambda run: run.cpu_total)[len(runs) // 2]
+
+
 class Load:
     """Producers and the sink of one system: `async with load(system, servers) as producers`."""
 
@@ -68,8 +73,7 @@ class Load:
 
     async def median(self, times: int, n: int, **how: Any) -> Throughput:
         """The run of median cost, of so many: other work on the machine spoils single ones."""
-        runs = [await self.throughput(n, **how) for _ in range(times)]
-        return sorted(runs, key=lambda run: run.cpu_total)[len(runs) // 2]
+        return middle([await self.throughput(n, **how) for _ in range(times)])
 
     async def latencies(self, rate: float, seconds: float, make: Make = order) -> list[float]:
         """Milliseconds from the POST to the sink, sorted, of events at a steady rate.

@@ -21,11 +21,12 @@ async def measure(bench: Bench) -> Findings:
         await load.throughput(last - first, batch=BATCH)
         after = usage.memory(roots)
     for name in roots:
-        old, new = sum(before[name].values()), sum(after[name].values())
+        lasting = before[name].keys() & after[name].keys()  # not an autovacuum that is under way
+        old, new = (sum(sizes[name][pid] for pid in lasting) for sizes in (before, after))
         grown = _growth(old, new)
-        # Of PostgreSQL the sum counts: a session that had little to do before grows from 1.5 MiB to the 2 of its likes.
-        lasting = set() if name == "PostgreSQL" else before[name].keys() & after[name].keys()
-        worst = max([_growth(before[name][pid], after[name][pid]) for pid in lasting], default=grown)
+        worst = max(_growth(before[name][pid], after[name][pid]) for pid in lasting)
+        if name == "PostgreSQL":  # a session that had little to do before grows from 1.5 MiB to the 2 of its likes
+            worst = grown
         found.add(name, f"{old / MIB:,.1f}", f"{new / MIB:,.1f}", f"{grown:+.1f} %", f"{worst:+.1f} %")
         found.figures["memory.growth"] = max(worst, found.figures.get("memory.growth", worst))
     return found
