@@ -14,6 +14,7 @@ from django.db import close_old_connections, connection
 from kombu.transport.redis import Channel
 
 from project.memory import settle
+from project.registry import load_all
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
@@ -42,7 +43,8 @@ app.autodiscover_tasks()
 
 @worker_init.connect
 def _settle(**kwargs: Any) -> None:
-    """Before the pool is made, so that its processes share what is settled."""
+    """Before the pool is made, so that its processes share what is settled, and none keeps its first event waiting."""
+    load_all()
     settle()
 
 
