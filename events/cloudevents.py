@@ -18,7 +18,7 @@ import orjson
 from django.conf import settings
 
 from project.api import BadRequest, Fault, TooLarge, UnsupportedType, holds_nul, load
-from project.depth import DEPTH
+from project.depth import DEPTH_ATTRIBUTE
 from project.timestamps import RFC3339, rfc3339
 
 PLAIN: Final = "application/json"
@@ -253,7 +253,7 @@ def _attributes(item: dict[str, Any], faults: list[Fault], prefix: str) -> Incom
             fault(name, f"must be a string, a number or a boolean, not {_kind(value)}")
         elif name in ("uid", "depth"):
             fault(name, "is Carillon's own")
-        elif name == DEPTH:
+        elif name == DEPTH_ATTRIBUTE:
             event.depth = _depth(value, fault)
         elif value is not None:
             event.extensions[name] = value
@@ -273,7 +273,7 @@ def _depth(value: Any, fault: Callable[[str, str], None]) -> int:
     """A number, or its digits where attributes are texts; any above the loop guard's are the same to it."""
     digits = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 4:
-        fault(DEPTH, f"must be a whole number from 0 to 9999, not {str(value)[:50]!r}")
+        fault(DEPTH_ATTRIBUTE, f"must be a whole number from 0 to 9999, not {str(value)[:50]!r}")
         return 0
     return int(digits)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 MOST_DEPTH: Final = 20
-DEPTH: Final = "carillondepth"
+DEPTH_ATTRIBUTE: Final = "carillondepth"
 """The extension attribute by which a published event carries it, so that it is known when the event comes in again."""
 
 

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 WAITING_FOR: Final = 2  # seconds after which a message that nobody took is thought lost
 PAUSE: Final = 0.02  # between two rounds of ringing while many ring: what comes in meanwhile shares one message
-BRIEFLY: Final = 0.003  # the same while few do: nobody waits for company that does not come
+BRIEF_PAUSE: Final = 0.003  # the same while few do: nobody waits for company that does not come
 MANY: Final = 3  # rings in a round
 MUTED_FOR: Final = 3.0  # seconds without ringing after a failure
 CONFIRMED_WITHIN: Final = 2.0  # seconds; only RabbitMQ confirms
@@ -64,7 +64,7 @@ class Doorbell:
             close_old_connections()  # for the cache, where that is a table
             for stage, by in wanted.items():
                 self._send(stage, by)
-            time.sleep(PAUSE if rings >= MANY else BRIEFLY)
+            time.sleep(PAUSE if rings >= MANY else BRIEF_PAUSE)
 
     def _send(self, stage: str, by: str) -> None:
         if time.monotonic() < self._muted_until:

@@ -199,7 +199,7 @@ class Expression:
         return _shortened(syntax.text_of(self._tokens), _LONGEST_SHOWN)
 
     @cached_property
-    def _shown(self) -> list[syntax.Path]:
+    def _telling(self) -> list[syntax.Path]:
         """The fields whose values tell why it is false: the first three, unless it is nothing but a field."""
         return [] if syntax.path_of(self._tokens) else self._paths[:3]
 
@@ -251,7 +251,7 @@ class Expression:
     def _first_false(self, context: Context) -> str:
         for clause in self._clauses:
             if clause is self or clause._value(context) is False:
-                shown = ", ".join(filter(None, map(context.shown, clause._shown)))
+                shown = ", ".join(filter(None, map(context.shown, clause._telling)))
                 return f"{clause._text} is false ({shown})" if shown else f"{clause._text} is false"
         return f"{self._text} is false"
 

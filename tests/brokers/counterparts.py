@@ -72,16 +72,13 @@ class Counterpart(ABC):
     proxy: Proxy
     """Its target is the broker's own port."""
 
-    def __init__(self, *, locked: bool = False, certificate: Certificate | None = None) -> None:
+    def __init__(self, *, locked: bool = False) -> None:
         """`locked`, where it can be, is for those who publish.
 
         Kafka then lets nobody in. NATS and MQTT let USER in, who may not publish below `forbidden`, and take messages
         of about 256 KB.
-
-        With a `certificate`, where it can have one, it speaks TLS as well.
         """
-        self.locked, self.certificate = locked, certificate
-        self.tls_port = free_port()  # where it has one for TLS
+        self.locked = locked
 
     @property
     def pid(self) -> int | None:
@@ -102,10 +99,6 @@ class Counterpart(ABC):
     @abstractmethod
     def settings(self, place: str) -> dict[str, Any]:
         """Those of a source that consumes it, by the proxy; what was in a dead process's hands comes again soon."""
-
-    def by_tls(self) -> dict[str, Any]:
-        """What is different in the settings where TLS leads to it; the rest is the source's own."""
-        raise NotImplementedError
 
     @abstractmethod
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
@@ -217,7 +210,19 @@ class Own(Counterpart):
         return "killed"
 
 
-class RedisStreams(Own):
+class Encrypting(Own):
+    """One that speaks TLS where it is given a certificate."""
+
+    def __init__(self, *, locked: bool = False, certificate: Certificate | None = None) -> None:
+        super().__init__(locked=locked)
+        self.certificate, self.tls_port = certificate, free_port()
+
+    @abstractmethod
+    def by_tls(self) -> dict[str, Any]:
+        """What is different in the settings where TLS leads to it; the rest is the source's own."""
+
+
+class RedisStreams(Encrypting):
     adapter = "redis"
 
     def server(self, directory: Path) -> Server | Valkey:
@@ -305,7 +310,7 @@ class RabbitMq(Counterpart):
         return await aio_pika.connect(f"amqp://guest:guest@127.0.0.1:{self.proxy.target}/")
 
 
-class RabbitNode(Own, RabbitMq):
+class RabbitNode(Encrypting, RabbitMq):
     """A node of our own, which may be killed: it takes some seconds to start."""
 
     def server(self, directory: Path) -> Server:
@@ -396,7 +401,7 @@ class Kafka(Own):
             await producer.stop()
 
 
-class Nats(Own):
+class Nats(Encrypting):
     adapter = "nats"
 
     def server(self, directory: Path) -> Server:
@@ -459,7 +464,7 @@ class Nats(Own):
         return await nats.connect(f"nats://127.0.0.1:{self.proxy.target}", **options)
 
 
-class Mqtt(Own):
+class Mqtt(Encrypting):
     """Mosquitto. It writes to disk when it ends in order; 2.0.11 forgets shared subscriptions, see docs/how-to."""
 
     adapter = "mqtt"

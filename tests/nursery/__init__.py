@@ -71,10 +71,12 @@ class Nursery:
             return subprocess.run(command, env=env, check=check, capture_output=True, text=True)
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             status = self._fork(command, env, output, errors).wait()
-            done = subprocess.CompletedProcess(command, status, _read(output), _read(errors))
-        if check:
-            done.check_returncode()
-        return done
+            said, complained = _read(output), _read(errors)
+        if check and status:
+            failure = subprocess.CalledProcessError(status, command, said, complained)
+            failure.add_note(complained)
+            raise failure
+        return subprocess.CompletedProcess(command, status, said, complained)
 
     def close(self) -> None:
         if FORKS:

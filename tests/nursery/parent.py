@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 LIBRARIES = (
@@ -29,7 +30,7 @@ PR_SET_PDEATHSIG = 1
 prctl = ctypes.CDLL(None).prctl
 
 
-def children(wishes: socket.socket) -> list[str]:
+def fork_on_demand(wishes: socket.socket) -> list[str]:
     """Returns in each child: the words of its command line, after `python`. All else that it shall be is in place."""
     living: dict[int, tuple[int, socket.socket]] = {}
     while True:
@@ -37,7 +38,7 @@ def children(wishes: socket.socket) -> list[str]:
         for descriptor in living.keys() & set(ready):
             pid, told = living.pop(descriptor)
             os.close(descriptor)
-            with told:
+            with told, suppress(BrokenPipeError):  # nobody may want to know any more
                 told.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
         if wishes.fileno() not in ready:
             continue
@@ -79,7 +80,7 @@ if __name__ == "__main__":
         importlib.import_module(library)
     gc.collect()
     gc.freeze()
-    first, *rest = children(socket.socket(fileno=int(sys.argv[1])))
+    first, *rest = fork_on_demand(socket.socket(fileno=int(sys.argv[1])))
     if path := os.environ.get("PYTHONPATH"):
         sys.path[1:1] = path.split(os.pathsep)
     if first == "-m":

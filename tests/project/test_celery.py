@@ -123,3 +123,26 @@ print(json.dumps({
     "arguments": celery.task_queues[0].queue_arguments, "options": celery.broker_transport_options,
     "events": celery.worker_send_task_events, "control": celery.worker_enable_remote_control}))
 """
+
+
+def test_a_worker_knows_all_actions_and_channels_before_its_pool_is_made() -> None:
+    """Or each process of the pool would import them at its first event, which then waits for a quarter of a second."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings"}
+    told = subprocess.run([sys.executable, "-c", BEGIN], env=environment, check=True, capture_output=True, text=True)
+    before, after = json.loads(told.stdout)
+    assert before == []
+    assert {"workflows.actions.notify", "notifications.channels.slack"} == set(after)
+
+
+BEGIN = """
+import json, sys
+import django
+from celery.signals import worker_init
+django.setup()
+def loaded():
+    plugins = ("workflows.actions.notify", "notifications.channels.slack")
+    return [name for name in plugins if name in sys.modules]
+before = loaded()
+worker_init.send(sender=None)
+print(json.dumps([before, loaded()]))
+"""

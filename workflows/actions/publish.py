@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from notifications.catalogue import catalogue
 from notifications.compose import Request, takes_events
 from notifications.models import Delivery
-from project.depth import DEPTH, too_deep
+from project.depth import DEPTH_ATTRIBUTE, too_deep
 from project.expressions import is_dynamic
 from project.identifiers import OWN_SOURCE
 from project.names import unknown
@@ -23,7 +23,9 @@ _EXTENSION: Final = re.compile(r"[a-z0-9]{1,20}\Z")  # by CloudEvents 1.0.2, "Na
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9_]{1,50}\Z")  # also data_base64, by which `event` has what is no JSON
 _TEXTS: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype"})
 _OF_DATA: Final = ("dataschema", "datacontenttype", "data_base64")
-_NOT_ITS_OWN: Final = frozenset({"data", "uid", "depth", DEPTH})  # what `event` has beside the attributes of the event
+_NOT_ITS_OWN: Final = frozenset(
+    {"data", "uid", "depth", DEPTH_ATTRIBUTE}
+)  # what `event` has beside the attributes of the event
 
 
 def _extensions(given: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +93,9 @@ class Publish(Delivering):
         if told := too_deep(depth):
             raise StepError(told, permanent=True)
         event, data = self._event(call)
-        return Request(origin=call.uid, to=[f"channel:{self.channel}"], event={**event, DEPTH: depth}, data=data)
+        return Request(
+            origin=call.uid, to=[f"channel:{self.channel}"], event={**event, DEPTH_ATTRIBUTE: depth}, data=data
+        )
 
     def _event(self, call: Call) -> tuple[dict[str, Any], Json]:
         """The attributes of the event, and its data."""

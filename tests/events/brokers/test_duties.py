@@ -221,7 +221,7 @@ def nothing_is_left(place: Place) -> None:
     number = Event.objects.count()
     if left(place):
         with Running(place.source()):
-            time.sleep(2)
+            time.sleep(2)  # nothing tells that no more comes
     assert (left(place), Event.objects.count()) == (0, number)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 import trustme
 
 from events.consuming import State
-from tests.brokers.counterparts import COUNTERPARTS, Certificate, Counterpart, RabbitNode
+from tests.brokers.counterparts import Certificate, Encrypting, Mqtt, Nats, RabbitNode, RedisStreams
 from tests.brokers.running import Running
 from tests.events.brokers.conftest import Place, note, stored
 from tests.live import wait_until
@@ -22,10 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-BY_TLS: dict[str, type[Counterpart]] = {
-    **{name: COUNTERPARTS[name] for name in ("mqtt", "nats", "redis")},
-    "rabbitmq": RabbitNode,
-}
+BY_TLS: Final[dict[str, type[Encrypting]]] = {each.adapter: each for each in (Mqtt, Nats, RabbitNode, RedisStreams)}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +53,7 @@ def secure(
     indirect=True,
 )
 def test_only_who_is_signed_by_the_authority_is_trusted(secure: Place, authority: trustme.CA) -> None:
+    assert isinstance(secure.broker, Encrypting)
     by_tls = {**secure.broker.by_tls(), "tls": True}
     secure.publish(note("1"))
     for stranger in ("", pem(trustme.CA())):
