@@ -32,6 +32,11 @@ class Admin:
         self.page.click("text=Log in")
         expect(self.page.get_by_role("heading", name="Last events")).to_be_visible()
 
+    def log_out(self) -> None:
+        """Leave and forget the session: a page that refreshes itself would go to the login at a moment of its own."""
+        self.page.goto("about:blank")
+        self.page.context.clear_cookies()
+
     def write(self, field: str, text: str) -> None:
         """Type into the code editor of this field, in place of what it holds."""
         editor = self.page.locator(f"#id_{field} + .CodeMirror")

@@ -68,10 +68,6 @@ def log_in(visitor: Admin, name: str, password: str = PASSWORD, path: str = "") 
     visitor.page.click("text=Log in")
 
 
-def log_out(visitor: Admin) -> None:
-    visitor.page.context.clear_cookies()
-
-
 def pictures(visitor: Admin, name: str) -> None:
     """The page light and dark, wide and on a phone; none of it is wider than the window."""
     page = visitor.page
@@ -105,7 +101,7 @@ def test_a_person_sets_up_the_second_factor_and_logs_in_with_it(visitor: Admin) 
     page.click("text=I have kept them")
     expect(page).to_have_url(f"{visitor.url}/admin/")
 
-    log_out(visitor)
+    visitor.log_out()
     log_in(visitor, "ada", path="events/source/")
     expect(page.get_by_text("Your second factor")).to_be_visible()
     pictures(visitor, "two-factor-verify")
@@ -116,7 +112,7 @@ def test_a_person_sets_up_the_second_factor_and_logs_in_with_it(visitor: Admin) 
     expect(page.get_by_text("10 recovery codes left")).to_be_visible()
     pictures(visitor, "two-factor-on")
 
-    log_out(visitor)
+    visitor.log_out()
     log_in(visitor, "ada")
     page.fill("[name=token]", codes[0])
     page.keyboard.press("Enter")

@@ -145,7 +145,7 @@ def test_who_may_only_look_sees_the_story_and_no_button(admin: Admin, http_sink:
     viewer = User.objects.create_user("grace", password="a password for tests", is_staff=True)
     viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     page = admin.page
-    page.context.clear_cookies()
+    admin.log_out()
     admin.log_in("grace", "a password for tests")
     admin.open(f"events/event/{event.pk}/change/")
     expect(page.locator("#content")).to_contain_text("large-orders")
