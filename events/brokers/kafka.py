@@ -53,12 +53,7 @@ class Kafka(Broker, KafkaConnection):
             fetch_max_wait_ms=500,
             fetch_max_bytes=8 * 1024 * 1024,
         )
-        try:
-            await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
-        return KafkaReader(consumer, self.topics)
+        return KafkaReader(await self.started(consumer), self.topics)
 
 
 class KafkaReader(Reader):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from notifications.channels import channel_types
 from notifications.channels.base import Outgoing, Receipt
-from notifications.channels.broker import CONNECT_SECONDS, Broker
+from notifications.channels.broker import Broker
 from notifications.channels.cloud_event import CloudEvent, Message
 from project.brokers.kafka import KafkaConnection
 from project.link import Link
@@ -19,8 +19,6 @@ from project.transport import Transport
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
-# What aiokafka 0.14 makes of a server's final SCRAM message that is an error (RFC 5802, section 7, "e=…"): a KeyError.
-REFUSED: Final = "the cluster refuses the user"
 _TOPIC: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
 
 
@@ -67,7 +65,6 @@ class _KafkaLink(Link["AIOKafkaProducer"]):
 
     async def connect(self, lost: Callable[[], None]) -> AIOKafkaProducer:
         from aiokafka import AIOKafkaProducer
-        from aiokafka.errors import KafkaConnectionError
 
         producer = AIOKafkaProducer(
             **self._settings.options(),
@@ -76,32 +73,7 @@ class _KafkaLink(Link["AIOKafkaProducer"]):
             # So that a record does not go out after its attempt was given up, and it can say why it did not.
             request_timeout_ms=int(700 * self._timeout),
         )
-        try:
-            await producer.start()
-        except BaseException as error:
-            await producer.stop()
-            if isinstance(error, KafkaConnectionError):
-                raise ConnectionError(await self._why(error)) from error
-            if isinstance(error, KeyError):
-                raise ConnectionError(REFUSED) from error
-            raise
-        return producer
+        return await self._settings.started(producer)
 
     async def disconnect(self, connection: AIOKafkaProducer) -> None:
         await connection.stop()
-
-    async def _why(self, error: Exception) -> str:
-        """Why no server can be used. The producer itself only logs it."""
-        from aiokafka.conn import collect_hosts, create_conn
-        from aiokafka.errors import KafkaError
-
-        options = self._settings.options()
-        for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
-            try:
-                found = await create_conn(host, port, request_timeout_ms=int(CONNECT_SECONDS * 1000), **options)
-            except (KafkaError, OSError) as reason:
-                return f"{host}:{port}: {reason or type(reason).__name__}"
-            except KeyError:
-                return f"{host}:{port}: {REFUSED}"
-            found.close()
-        return str(error)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr
 
 from project.brokers.connection import Tls
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+C = TypeVar("C", "AIOKafkaConsumer", "AIOKafkaProducer")
+
+ASK_WITHIN: Final = 5.0  # seconds
+# What aiokafka 0.14 makes of a server's final SCRAM message that is an error (RFC 5802, section 7, "e=…"): a KeyError.
+REFUSED: Final = "the cluster refuses the user"
 
 
 class KafkaConnection(Tls):
@@ -48,3 +57,37 @@ class KafkaConnection(Tls):
                 "sasl_plain_password": self.password.get_secret_value(),
             }
         return options
+
+    async def started(self, client: C) -> C:
+        """The client, made of these `options`, once it has connected; one that cannot is stopped.
+
+        Raises ConnectionError, which says why no server can be used, and what the client raises else.
+        """
+        from aiokafka.errors import KafkaConnectionError
+
+        try:
+            await client.start()
+        except BaseException as error:
+            await client.stop()
+            if isinstance(error, KafkaConnectionError):
+                raise ConnectionError(await self._why(error)) from error
+            if isinstance(error, KeyError):
+                raise ConnectionError(REFUSED) from error
+            raise
+        return client
+
+    async def _why(self, error: Exception) -> str:
+        """Why no server can be used. The client itself only logs it."""
+        from aiokafka.conn import collect_hosts, create_conn
+        from aiokafka.errors import KafkaError
+
+        options = self.options()
+        for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
+            try:
+                found = await create_conn(host, port, request_timeout_ms=int(ASK_WITHIN * 1000), **options)
+            except (KafkaError, OSError) as reason:
+                return f"{host}:{port}: {reason or type(reason).__name__}"
+            except KeyError:
+                return f"{host}:{port}: {REFUSED}"
+            found.close()
+        return str(error)

@@ -185,8 +185,12 @@ class Own(Counterpart):
     def server(self, directory: Path) -> Server | Valkey:
         """Not started yet: it will listen where the proxy leads to. Raises Absent."""
 
+    def way(self) -> Proxy:
+        """To where the server will listen; not started yet."""
+        return Proxy(free_port())
+
     def start(self, directory: Path) -> None:
-        self.proxy = Proxy(free_port())
+        self.proxy = self.way()
         kept = directory / f"{self.adapter}-{self.proxy.target}"
         kept.mkdir()
         self._server = self.server(kept)
@@ -222,6 +226,17 @@ class Encrypting(Own):
         """What is different in the settings where TLS leads to it; the rest is the source's own."""
 
 
+class Fronted(Encrypting):
+    """One that knows no TLS: the way to it does."""
+
+    def way(self) -> Proxy:
+        if self.certificate is None:
+            return super().way()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certificate.chain, self.certificate.key)
+        return Proxy(free_port(), context)
+
+
 class RedisStreams(Encrypting):
     adapter = "redis"
 
@@ -237,7 +252,7 @@ class RedisStreams(Encrypting):
         return Server(directory, command, self.proxy.target)
 
     def by_tls(self) -> dict[str, Any]:
-        return {"url": f"rediss://127.0.0.1:{self.tls_port}/0"}
+        return {"tls": True, "url": f"rediss://127.0.0.1:{self.tls_port}/0"}
 
     def prepare(self, place: str) -> None:
         """A stream is made by whoever comes first."""
@@ -333,7 +348,7 @@ class RabbitNode(Encrypting, RabbitMq):
         return Server(directory, [command], self.proxy.target, environment, patience=60)
 
     def by_tls(self) -> dict[str, Any]:
-        return {"url": f"amqps://guest:guest@127.0.0.1:{self.tls_port}/"}
+        return {"tls": True, "url": f"amqps://guest:guest@127.0.0.1:{self.tls_port}/"}
 
     def _tls(self) -> str:
         if self.certificate is None:
@@ -344,7 +359,7 @@ class RabbitNode(Encrypting, RabbitMq):
         )
 
 
-class Kafka(Own):
+class Kafka(Fronted):
     """Tansu, which speaks Kafka's protocol; the wheel's keeps everything in memory."""
 
     adapter = "kafka"
@@ -370,13 +385,16 @@ class Kafka(Own):
     def settings(self, place: str) -> dict[str, Any]:
         return {"servers": f"127.0.0.1:{self.proxy.port}", "topics": [place], "group": place, "session_timeout": "2s"}
 
+    def by_tls(self) -> dict[str, Any]:
+        return {"tls": True}
+
     def publish(self, place: str, messages: Sequence[Sent]) -> None:
         asyncio.run(self._publish(place, messages))
 
     async def _create(self, place: str) -> None:
         from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-        admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{self.proxy.port}")
+        admin = AIOKafkaAdminClient(**self._options())
         await admin.start()
         try:
             await admin.create_topics([NewTopic(place, num_partitions=2, replication_factor=1)])
@@ -386,7 +404,7 @@ class Kafka(Own):
     async def _publish(self, place: str, messages: Sequence[Sent]) -> None:
         from aiokafka import AIOKafkaProducer
 
-        producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{self.proxy.port}", linger_ms=5)
+        producer = AIOKafkaProducer(**self._options(), linger_ms=5)
         await producer.start()
         try:
             sent = []
@@ -399,6 +417,13 @@ class Kafka(Own):
             await asyncio.gather(*sent)
         finally:
             await producer.stop()
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"bootstrap_servers": f"127.0.0.1:{self.proxy.port}"}
+        if self.certificate:
+            context = ssl.create_default_context(cafile=self.certificate.authority)
+            options |= {"security_protocol": "SSL", "ssl_context": context}
+        return options
 
 
 class Nats(Encrypting):
@@ -428,7 +453,7 @@ class Nats(Encrypting):
         asyncio.run(self._publish(place, messages))
 
     def by_tls(self) -> dict[str, Any]:
-        return {"url": f"tls://127.0.0.1:{self.proxy.port}"}
+        return {"tls": True, "url": f"tls://127.0.0.1:{self.proxy.port}"}
 
     def _tls(self) -> str:
         if self.certificate is None:
@@ -502,7 +527,7 @@ class Mqtt(Encrypting):
         asyncio.run(self._publish(place, messages))
 
     def by_tls(self) -> dict[str, Any]:
-        return {"port": self.tls_port}
+        return {"tls": True, "port": self.tls_port}
 
     def _tls(self) -> str:
         if self.certificate is None:
@@ -550,7 +575,7 @@ class Mqtt(Encrypting):
                 await asyncio.gather(*sending)
 
 
-class Sqs(Own):
+class Sqs(Fronted):
     """Moto, which answers as SQS and SNS do, and keeps everything in memory."""
 
     adapter = "sqs"
@@ -588,6 +613,9 @@ class Sqs(Own):
 
     def settings(self, place: str) -> dict[str, Any]:
         return {**self.access(), "queue": self.url_of(place), "visibility": "3s"}
+
+    def by_tls(self) -> dict[str, Any]:
+        return {"endpoint": f"https://127.0.0.1:{self.proxy.port}"}
 
     def url_of(self, place: str) -> str:
         return f"http://127.0.0.1:{self.proxy.target}/123456789012/{place}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from contextlib import suppress
 
@@ -12,11 +13,12 @@ from project.embedded import free_port
 class Proxy:
     """Listens on `port` of 127.0.0.1 and passes everything on to `target`, another port there.
 
-    `accepted` counts the connections that came through.
+    `accepted` counts the connections that came through. With `tls`, it is spoken as far as here.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self.target, self.port, self.accepted = target, free_port(), 0
+        self._tls = tls
         self._refuses = False
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -44,7 +46,8 @@ class Proxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        serving = asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
+        self._server = self._loop.run_until_complete(serving)
         self._listening.set()
         self._loop.run_forever()
         self._loop.close()

@@ -18,7 +18,7 @@ from events.consuming import State
 from events.models import Event, Subscription
 from notifications.models import Channel
 from notifications.sender import Sender
-from tests.brokers.counterparts import Mqtt, Sent, Sqs, program, structured
+from tests.brokers.counterparts import USER, Mqtt, Sent, Sqs, counterpart, program, structured
 from tests.brokers.running import Running, now
 from tests.events.brokers.conftest import Place, note, stored
 from tests.live import wait_until
@@ -234,6 +234,16 @@ def test_a_message_tells_its_topic_and_key(place: Place) -> None:
     assert event.subject == f"{place.name} k-1"
     assert event.event_id.startswith(f"{place.name}/")
     assert "@" in event.event_id  # a topic that is made anew counts from 0 again
+
+
+@on("kafka")
+def test_a_cluster_that_refuses_the_user_is_told(place: Place, brokers: Path) -> None:
+    """Its client would say only that it cannot connect, and log the rest."""
+    port = counterpart("kafka", brokers, locked=True).proxy.port
+    who = {"mechanism": "SCRAM-SHA-256", "username": USER, "password": "wr0ng-secret"}
+    with Running(place.source(servers=f"127.0.0.1:{port}", **who)) as consumer:
+        wait_until(lambda: consumer.status.state is State.AWAY)
+    assert consumer.status.error == "the cluster refuses the user"
 
 
 @on("mqtt")

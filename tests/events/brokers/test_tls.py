@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from events.consuming import State
-from tests.brokers.counterparts import Certificate, Encrypting, Mqtt, Nats, RabbitNode, RedisStreams
+from tests.brokers.counterparts import Certificate, Encrypting, Kafka, Mqtt, Nats, RabbitNode, RedisStreams, Sqs
 from tests.brokers.running import Running
 from tests.events.brokers.conftest import Place, note, stored
 from tests.live import wait_until
@@ -22,7 +22,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-BY_TLS: Final[dict[str, type[Encrypting]]] = {each.adapter: each for each in (Mqtt, Nats, RabbitNode, RedisStreams)}
+BY_TLS: Final[dict[str, type[Encrypting]]] = {
+    each.adapter: each for each in (Kafka, Mqtt, Nats, RabbitNode, RedisStreams, Sqs)
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +50,34 @@ def secure(
 @pytest.mark.parametrize(
     "secure",
     [
-        pytest.param(name, marks=pytest.mark.thorough if name == "rabbitmq" else []) for name in sorted(BY_TLS)
-    ],  # seconds
+        pytest.param(name, marks=pytest.mark.thorough if name == "rabbitmq" else [])  # it takes seconds to start
+        for name in sorted(BY_TLS.keys() - {"sqs"})
+    ],
     indirect=True,
 )
 def test_only_who_is_signed_by_the_authority_is_trusted(secure: Place, authority: trustme.CA) -> None:
     assert isinstance(secure.broker, Encrypting)
-    by_tls = {**secure.broker.by_tls(), "tls": True}
+    by_tls = secure.broker.by_tls()
     secure.publish(note("1"))
     for stranger in ("", pem(trustme.CA())):
         with Running(secure.source(**by_tls, authority=stranger)) as consumer:
             wait_until(lambda: consumer.status.state is State.AWAY, seconds=15)
         assert "certificate verify failed" in consumer.status.error
     with Running(secure.source(**by_tls, authority=pem(authority))):
+        assert stored(1)[0].event_id == "1"
+
+
+@pytest.mark.parametrize("secure", ["sqs"], indirect=True)
+def test_sqs_is_trusted_by_the_authorities_of_the_environment(
+    secure: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(secure.broker, Encrypting)
+    secure.publish(note("1"))
+    with Running(secure.source(**secure.broker.by_tls())) as consumer:
+        wait_until(lambda: consumer.status.state is State.AWAY, seconds=15)
+    assert "certificate verify failed" in consumer.status.error
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    with Running(secure.source(**secure.broker.by_tls())):
         assert stored(1)[0].event_id == "1"
 
 
