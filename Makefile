@@ -10,6 +10,9 @@ OFFLINE := CARILLON_OFFLINE=1 DEBUG=1
 PRODUCTION := CARILLON_OFFLINE=1 DEBUG=0 HTTPS=1 ALLOWED_HOSTS=carillon.example.com \
 	SECRET_KEY=long-enough-for-the-check-and-used-for-nothing-but-the-check-0123456789
 
+# The Django project that the client is tested in.
+SHOP := PYTHONPATH=.:clients/django SHOP_DATABASE_URL=sqlite://:memory:
+
 .PHONY: run demo test thorough check bench chaos screenshots lock format
 
 run: $(READY)
@@ -48,6 +51,7 @@ check: $(READY)
 	$(call stage,format,$(BIN)/ruff format --quiet --check .)
 	$(call stage,lint,$(BIN)/ruff check --quiet .)
 	$(call stage,types,$(OFFLINE) $(BIN)/mypy .)
+	$(call stage,types of the client,$(SHOP) $(BIN)/mypy --config-file clients/django/pyproject.toml --cache-dir .mypy_cache/clients clients/django/carillon_outbox)
 	$(call stage,import contracts,$(BIN)/lint-imports --no-logo)
 	$(call stage,migrations,$(OFFLINE) $(BIN)/python -W "ignore:Got an error checking:RuntimeWarning" manage.py makemigrations --check --dry-run)
 	$(call stage,deploy check,$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING)

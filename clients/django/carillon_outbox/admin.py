@@ -12,7 +12,7 @@ from carillon_outbox.models import OutgoingEvent
 
 
 @admin.register(OutgoingEvent)
-class OutgoingEventAdmin(admin.ModelAdmin):
+class OutgoingEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # a generic of the stubs alone
     list_display = ("__str__", "subject", "emitted_at", "state", "reason")
     list_filter = (("refused_at", admin.EmptyFieldListFilter), "type")
     search_fields = ("event_id", "type", "subject")
