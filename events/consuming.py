@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -94,7 +95,8 @@ class Seat:
     """A number that no other consumer of the source has, in any process: an advisory lock of this thread's session.
 
     Who was killed has lost it with the session, and whoever starts next has the lowest that is free. Brokers that keep
-    something for a client by its name know each seat by a name.
+    something for a client by its name know each seat by a name. Who goes in order leaves it before: a session's end is
+    not the end of its process, and who starts meanwhile would have another name.
     """
 
     def __init__(self, source: str) -> None:
@@ -120,6 +122,13 @@ class Seat:
                     self._number, self._session = number, connection.connection
                     return number
         return None
+
+    def leave(self) -> None:
+        """Somebody else may have it. Raises DatabaseError."""
+        if self.kept:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [self._key, self._number])
+        self._session = None
 
 
 class SeatLost(Exception):
@@ -153,7 +162,7 @@ class Consumer:
                 except Exception as error:  # clients of brokers are foreign code; whatever they raise, the rest goes on
                     await self._again(State.AWAY, error)
         finally:
-            await self._in_thread(_disconnect)
+            await self._in_thread(self._disconnect)
             self._thread.shutdown(wait=False)
 
     async def _connected(self) -> None:
@@ -243,7 +252,7 @@ class Consumer:
     async def _again(self, state: State, error: Exception, pauses: Pauses | None = None) -> None:
         self._is(state, _line(error))
         if isinstance(error, DatabaseError):
-            await self._in_thread(_disconnect)  # a dead one would not be replaced by itself
+            await self._in_thread(self._disconnect)  # a dead one would not be replaced by itself
         await pause((pauses or self._pauses).next(), self.stop)
 
     def _is(self, state: State, error: str = "") -> None:
@@ -254,6 +263,12 @@ class Consumer:
         self.status.state, self.status.since = state, time.time()
         tell = log.info if state in (State.CONSUMING, State.STANDBY) else log.warning
         tell(state.value, source=self.name, adapter=self._adapter, **({"error": error} if error else {}))
+
+    def _disconnect(self) -> None:
+        """End the session of the thread that calls."""
+        with suppress(DatabaseError):  # it may be dead
+            self._seat.leave()
+        connection.close()
 
     @property
     def _adapter(self) -> str:
@@ -270,11 +285,6 @@ async def pause(seconds: float, stop: asyncio.Event) -> None:
             await stop.wait()
     except TimeoutError:
         return
-
-
-def _disconnect() -> None:
-    """End the session of the thread that calls: `connection.close` alone would be bound to another's."""
-    connection.close()
 
 
 def _line(error: BaseException) -> str:

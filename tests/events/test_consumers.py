@@ -177,10 +177,12 @@ class TestSeats:
         taken: dict[str, int | None] = {}
 
         def sit(name: str, until: Any = None) -> None:
+            seat = Seat("shop")
             try:
-                taken[name] = Seat("shop").take(2)
+                taken[name] = seat.take(2)
                 if until:
                     wait_until(until)
+                seat.leave()
             finally:
                 connection.close()
 
@@ -191,6 +193,15 @@ class TestSeats:
         first.join()
         sit("third")
         assert taken == {"first": 0, "second": 1, "third": 0}
+
+    def test_who_goes_in_order_leaves_it_before_the_session_ends(self) -> None:
+        seat = Seat("shop")
+        assert seat.take(1) == 0
+        seat.leave()
+        assert not seat.kept
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+            assert cursor.fetchone() == (0,)
 
     def test_it_is_kept_as_long_as_the_session(self) -> None:
         seat = Seat("shop")
