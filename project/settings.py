@@ -202,6 +202,10 @@ DATABASES["default"].update(
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     application_name=f"carillon-{PROCESS}",
     connect_timeout=env.int("DATABASE_CONNECT_TIMEOUT", 3),
+    # A host that is gone without a word is given up; by itself TCP waits a quarter of an hour for it.
+    tcp_user_timeout=10_000,  # milliseconds
+    keepalives_idle=10,
+    keepalives_interval=5,
     # Only for what goes through project/prepared.py; the ORM's statements are never prepared.
     prepare_threshold=env.int("DATABASE_PREPARE_AFTER", 5) or None,
     options=" ".join(
