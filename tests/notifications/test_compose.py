@@ -291,14 +291,11 @@ def test_of_two_workers_with_the_same_key_at_the_same_time_one_is_skipped() -> N
     assert sorted(Delivery.objects.values_list("state", flat=True)) == ["pending", "skipped"]
 
 
-def test_a_hundred_requests_cost_a_handful_of_statements_and_little_time() -> None:
+def test_a_hundred_requests_cost_a_handful_of_statements() -> None:
     requests = [ask("channel:hook", template="") for _ in range(100)]
     with CaptureQueriesContext(connection) as statements:
         compose(requests)
     assert len(statements) <= 5
-    began = time.process_time()
-    compose([ask("channel:hook", template="") for _ in range(100)])
-    assert time.process_time() - began < 0.1  # about 10 ms on an idle machine
 
 
 def test_numbers_survive_as_they_were_given() -> None:

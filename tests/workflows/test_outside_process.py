@@ -143,7 +143,7 @@ def test_a_host_that_hangs_leaves_slots_to_the_others(live: Live, http_sink: Htt
         ring(live, "workflows.request")
         other.wait_for(20, f"/{n}", seconds=10)
         wait_until(lambda: StepRun.objects.filter(state="succeeded").count() == 20 * (n + 1))  # noqa: B023
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
     other.stop()
 
 
