@@ -5,9 +5,11 @@ import time
 from typing import Any
 
 import structlog
+from billiard.compat import mem_rss
 from celery import Celery
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # celery-types lacks it
 from celery.signals import heartbeat_sent, worker_init
+from celery.worker import WorkController
 from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
@@ -42,10 +44,12 @@ app.autodiscover_tasks()
 
 
 @worker_init.connect
-def _settle(**kwargs: Any) -> None:
+def _settle(sender: WorkController, **kwargs: Any) -> None:
     """Before the pool is made, so that its processes share what is settled, and none keeps its first event waiting."""
     load_all()
     settle()
+    # What they share weighs in each of them. (celery-types lacks the attribute.)
+    sender.max_memory_per_child += mem_rss()  # type: ignore[attr-defined]
 
 
 BEAT_EVERY = 5.0

@@ -52,7 +52,7 @@ task_time_limit = 90
 worker_send_task_events = _broker != celerybroker.Kind.SQS
 worker_enable_remote_control = _broker != celerybroker.Kind.SQS
 # A child is replaced for its memory alone, not after so many tasks: a bell that is handed to one that leaves is lost.
-worker_max_memory_per_child = 300_000  # KiB
+worker_max_memory_per_child = 200_000  # KiB beyond what the worker weighs before it has children (project/celery.py)
 worker_soft_shutdown_timeout = 10.0
 worker_hijack_root_logger = False
 worker_enable_soft_shutdown_on_idle = False

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import psycopg
 import pytest
@@ -125,24 +126,38 @@ print(json.dumps({
 """
 
 
-def test_a_worker_knows_all_actions_and_channels_before_its_pool_is_made() -> None:
-    """Or each process of the pool would import them at its first event, which then waits for a quarter of a second."""
+@pytest.fixture(scope="module")
+def begun() -> dict[str, Any]:
+    """What a worker knows and allows before and after its beginning."""
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings"}
     told = subprocess.run([sys.executable, "-c", BEGIN], env=environment, check=True, capture_output=True, text=True)
-    before, after = json.loads(told.stdout)
-    assert before == []
-    assert {"workflows.actions.notify", "notifications.channels.slack"} == set(after)
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+def test_a_worker_knows_all_actions_and_channels_before_its_pool_is_made(begun: dict[str, Any]) -> None:
+    """Or each process of the pool would import them at its first event, which then waits for a quarter of a second."""
+    assert begun["before"] == []
+    assert {"workflows.actions.notify", "notifications.channels.slack"} == set(begun["after"])
+
+
+def test_a_child_may_grow_whatever_it_weighs_from_the_start(begun: dict[str, Any]) -> None:
+    """Or one with the libraries of own code would be replaced after every task, and each time a bell would be lost."""
+    assert begun["weight"] > 400_000
+    assert begun["limit"] > begun["weight"] + 150_000
 
 
 BEGIN = """
 import json, sys
 import django
-from celery.signals import worker_init
+from billiard.compat import mem_rss
 django.setup()
+from project.celery import app
 def loaded():
     plugins = ("workflows.actions.notify", "notifications.channels.slack")
     return [name for name in plugins if name in sys.modules]
 before = loaded()
-worker_init.send(sender=None)
-print(json.dumps([before, loaded()]))
+heavy = b"x" * 400_000_000
+worker = app.Worker(hostname="begun@here", pool="prefork", concurrency=1)
+print(json.dumps({"before": before, "after": loaded(), "weight": mem_rss(), "limit": worker.max_memory_per_child}))
 """
