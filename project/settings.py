@@ -231,7 +231,7 @@ SQS_QUEUE_PREFIX = env.str("SQS_QUEUE_PREFIX", "carillon-")
 # Where there is no Redis, a table is as good (project/migrations/0006_cache_table.py).
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "project.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "carillon",
         "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "health_check_interval": 10},

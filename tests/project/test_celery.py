@@ -126,6 +126,18 @@ print(json.dumps({
 """
 
 
+def test_a_channel_keeps_its_client_as_long_as_its_connections(live: Live) -> None:
+    with Connection(live.valkey.url) as connection:
+        channel: Any = connection.default_channel
+        with channel.conn_or_acquire() as one, channel.conn_or_acquire() as other:
+            assert one is other
+            assert one is not channel.client  # which waits for messages
+        channel._disconnect_pools()  # as after a fork, or when a connection is lost
+        with channel.conn_or_acquire() as new:
+            assert new is not one
+            assert new.ping()
+
+
 @pytest.fixture(scope="module")
 def begun() -> dict[str, Any]:
     """What a worker knows and allows before and after its beginning."""
