@@ -51,7 +51,7 @@ task_time_limit = 90
 # SQS has neither: what a worker would say of itself needs a queue for whoever listens.
 worker_send_task_events = _broker != celerybroker.Kind.SQS
 worker_enable_remote_control = _broker != celerybroker.Kind.SQS
-# A child is replaced for its memory alone, not after so many tasks: a bell that is handed to one that leaves is lost.
+# A child is replaced for its memory alone, not after so many tasks: while one is replaced, bells wait.
 worker_max_memory_per_child = 200_000  # KiB beyond what the worker weighs before it has children (project/celery.py)
 worker_soft_shutdown_timeout = 10.0
 worker_hijack_root_logger = False

@@ -44,6 +44,9 @@ class Proxy:
         self._refuses = refuses
         self.cut()
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.target)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         serving = asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
@@ -71,7 +74,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+            there, back = await self.connect()
         except OSError:
             writer.transport.abort()
             return

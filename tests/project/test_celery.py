@@ -16,6 +16,7 @@ from django.utils import timezone
 from kombu import Connection, Exchange, Producer
 
 from events.models import Event
+from project.cache import RedisCache
 from project.celery import app
 from project.stage import stages
 from tests.live import Live, wait_until
@@ -138,6 +139,14 @@ def test_a_channel_keeps_its_client_as_long_as_its_connections(live: Live) -> No
             assert new.ping()
 
 
+def test_the_cache_keeps_its_client(live: Live) -> None:
+    one = RedisCache(live.valkey.url, {})
+    other = RedisCache(live.valkey.url, {})
+    assert one.add("kept", 1)
+    assert other.get("kept") == 1
+    assert one._cache.get_client("a", write=True) is one._cache.get_client("b", write=True)
+
+
 @pytest.fixture(scope="module")
 def begun() -> dict[str, Any]:
     """What a worker knows and allows before and after its beginning."""
@@ -154,7 +163,7 @@ def test_a_worker_knows_all_actions_and_channels_before_its_pool_is_made(begun: 
 
 
 def test_a_child_may_grow_whatever_it_weighs_from_the_start(begun: dict[str, Any]) -> None:
-    """Or one with the libraries of own code would be replaced after every task, and each time a bell would be lost."""
+    """Or one with the libraries of own code would be replaced after every task, and bells would wait meanwhile."""
     assert begun["weight"] > 400_000
     assert begun["limit"] > begun["weight"] + 150_000
 

@@ -6,22 +6,32 @@ socket, and what psycopg takes to connect, as JSON.
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
 import subprocess
 import sys
 import time
-from threading import Thread
 
 import psycopg
+
+from tests.brokers.proxy import Proxy
+
+
+class ToSocket(Proxy):
+    """The way by TCP to a server that listens at a path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(target=0)
+        self._path = path
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(self._path)
 
 
 def main() -> None:
     path, options = sys.argv[1], json.loads(sys.argv[2])
     network("up")
-    listener = socket.create_server(("127.0.0.1", 0))
-    Thread(target=serve, args=(listener, path), daemon=True).start()
-    address = {"host": "127.0.0.1", "port": listener.getsockname()[1]}
+    address = {"host": "127.0.0.1", "port": ToSocket(path).start().port}
     with psycopg.connect(**{**options, **address}, autocommit=True) as connection:
         connection.execute("SELECT 1")
         network("down")
@@ -34,20 +44,6 @@ def main() -> None:
 
 def network(state: str) -> None:
     subprocess.run(["ip", "link", "set", "lo", state], check=True, timeout=5)
-
-
-def serve(listener: socket.socket, path: str) -> None:
-    """Pass the first connection on to the socket."""
-    client, _ = listener.accept()
-    server = socket.socket(socket.AF_UNIX)
-    server.connect(path)
-    Thread(target=pass_on, args=(client, server), daemon=True).start()
-    pass_on(server, client)
-
-
-def pass_on(source: socket.socket, target: socket.socket) -> None:
-    while content := source.recv(65536):
-        target.sendall(content)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ _EXTENSION: Final = re.compile(r"[a-z0-9]{1,20}\Z")  # by CloudEvents 1.0.2, "Na
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9_]{1,50}\Z")  # also data_base64, by which `event` has what is no JSON
 _TEXTS: Final = frozenset({"specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype"})
 _OF_DATA: Final = ("dataschema", "datacontenttype", "data_base64")
-_NOT_ITS_OWN: Final = frozenset(
-    {"data", "uid", "depth", DEPTH_ATTRIBUTE}
-)  # what `event` has beside the attributes of the event
+# What `event` has beside the attributes of the event.
+_NOT_ITS_OWN: Final = frozenset({"data", "uid", "depth", DEPTH_ATTRIBUTE})
 
 
 def _extensions(given: dict[str, Any]) -> dict[str, Any]:
