@@ -16,11 +16,11 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import orjson
-from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.fields.json import KeyTransform
 
 from events.models import MAX_PATH, Event, EventWait
+from project import prepared
 from project.expressions import Context, EvaluationError, Expression, compile_expression, make_context
 from workflows import waits
 from workflows.definition import ALL_VARIABLES
@@ -173,14 +173,12 @@ def _at(document: Json, path: Path) -> Json:
 
 def _fields_waited_on(types: set[str]) -> dict[str, list[str]]:
     """By type, the paths (as they are stored) of its waits."""
-    with connection.cursor() as cursor:
-        # One look into the index for each type that nobody waits for, and one more for each path: it steps from path to
-        # path, where DISTINCT would read every wait.
-        cursor.execute(_FIELDS, [sorted(types)])
-        found: dict[str, list[str]] = defaultdict(list)
-        for type_, path in cursor.fetchall():
-            found[type_].append(path)
-        return found
+    # One look into the index for each type that nobody waits for, and one more for each path: it steps from path to
+    # path, where DISTINCT would read every wait.
+    found: dict[str, list[str]] = defaultdict(list)
+    for type_, path in prepared.execute(_FIELDS, [sorted(types)]):
+        found[type_].append(path)
+    return found
 
 
 _FIELDS: Final = """

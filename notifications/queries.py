@@ -96,18 +96,16 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
 
     def lock_lanes(self, ids: Sequence[int]) -> tuple[list[Lane], datetime]:
         """Lock these lanes, after whoever holds them; and the time it is."""
-        return self._lock("id = ANY (%s)", [list(ids)], "")
+        return self._lock("id = ANY (%s::bigint[])", [list(ids)], "")
 
     def _lock(self, which: str, parameters: list[Any], how: str) -> tuple[list[Lane], datetime]:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                SELECT id, name, next_at, enabled, failures, failing_since, hold_until, hold_reason, now()
-                FROM notifications_channel AS channel WHERE {which} ORDER BY id FOR NO KEY UPDATE {how}
-                """,
-                parameters,
-            )
-            rows = cursor.fetchall()
+        rows = prepared.execute(
+            f"""
+            SELECT id, name, next_at, enabled, failures, failing_since, hold_until, hold_reason, now()
+            FROM notifications_channel AS channel WHERE {which} ORDER BY id FOR NO KEY UPDATE {how}
+            """,
+            parameters,
+        )
         locked = [Lane(id_, name, next_at, Health(*health)) for id_, name, next_at, *health, _ in rows]
         return locked, rows[0][-1] if rows else timezone.now()
 
@@ -185,41 +183,39 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
         """
         # The ORM has neither LATERAL nor UPDATE … RETURNING. `uid = ANY (ARRAY(…))` rather than a join keeps the
         # planner from reading the whole table when it expects many rows.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                WITH quota AS MATERIALIZED (
-                    SELECT lane, lease, interval, greatest(0, least(most, under_way - (
-                        SELECT count(*) FROM notifications_delivery
-                        WHERE channel_id = lane AND leased AND due_at > now()))) AS allowed
-                    FROM jsonb_to_recordset(%s::jsonb)
-                        AS q(lane bigint, most int, under_way int, lease float8, interval float8)
-                ), taken AS (
-                    SELECT due.uid FROM quota CROSS JOIN LATERAL (
-                        SELECT uid FROM notifications_delivery
-                        WHERE channel_id = quota.lane AND due_at <= now()
-                        ORDER BY due_at
-                        LIMIT quota.allowed
-                        FOR UPDATE SKIP LOCKED
-                    ) AS due
-                ), ours AS (
-                    UPDATE notifications_delivery AS delivery
-                    SET due_at = now() + make_interval(secs => quota.lease), attempts = attempts + 1, leased = true
-                    FROM quota
-                    WHERE delivery.uid = ANY (ARRAY(SELECT uid FROM taken)) AND delivery.channel_id = quota.lane
-                    RETURNING uid, channel_id, "to", message, attempts, forgiven, created_at, quota.allowed
-                ), served AS (
-                    UPDATE notifications_channel AS channel
-                    SET next_at = greatest(next_at, now()) + make_interval(secs => got.rows * quota.interval)
-                    FROM quota JOIN (SELECT channel_id, count(*) AS rows FROM ours GROUP BY channel_id) AS got
-                        ON got.channel_id = quota.lane
-                    WHERE channel.id = quota.lane
-                )
-                SELECT uid, channel_id, "to", message::text, attempts, forgiven, created_at, allowed FROM ours
-                """,
-                [orjson.dumps(quotas).decode()],
+        taken = prepared.execute(
+            """
+            WITH quota AS MATERIALIZED (
+                SELECT lane, lease, interval, greatest(0, least(most, under_way - (
+                    SELECT count(*) FROM notifications_delivery
+                    WHERE channel_id = lane AND leased AND due_at > now()))) AS allowed
+                FROM jsonb_to_recordset(%s::jsonb)
+                    AS q(lane bigint, most int, under_way int, lease float8, interval float8)
+            ), taken AS (
+                SELECT due.uid FROM quota CROSS JOIN LATERAL (
+                    SELECT uid FROM notifications_delivery
+                    WHERE channel_id = quota.lane AND due_at <= now()
+                    ORDER BY due_at
+                    LIMIT quota.allowed
+                    FOR UPDATE SKIP LOCKED
+                ) AS due
+            ), ours AS (
+                UPDATE notifications_delivery AS delivery
+                SET due_at = now() + make_interval(secs => quota.lease), attempts = attempts + 1, leased = true
+                FROM quota
+                WHERE delivery.uid = ANY (ARRAY(SELECT uid FROM taken)) AND delivery.channel_id = quota.lane
+                RETURNING uid, channel_id, "to", message, attempts, forgiven, created_at, quota.allowed
+            ), served AS (
+                UPDATE notifications_channel AS channel
+                SET next_at = greatest(next_at, now()) + make_interval(secs => got.rows * quota.interval)
+                FROM quota JOIN (SELECT channel_id, count(*) AS rows FROM ours GROUP BY channel_id) AS got
+                    ON got.channel_id = quota.lane
+                WHERE channel.id = quota.lane
             )
-            taken = cursor.fetchall()
+            SELECT uid, channel_id, "to", message::text, attempts, forgiven, created_at, allowed FROM ours
+            """,
+            [orjson.dumps(quotas).decode()],
+        )
         return [
             Leased(uid, lane, to, orjson.loads(message), attempt, forgiven, created_at, allowed)
             for uid, lane, to, message, attempt, forgiven, created_at, allowed in taken
@@ -232,39 +228,38 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
         """
         # Two bulk statements in one round trip; the ORM would take one per row for the first. The arrays are for the
         # planner, as in `take`.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                WITH record AS MATERIALIZED (
-                    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r(uid uuid, attempt int, state text, reason text,
-                        delay float8, tried bool, forgive int, outcome text, status int, response text, ms int,
-                        age float8)
-                ), moved AS (
-                    UPDATE notifications_delivery AS delivery
-                    SET state = record.state, reason = record.reason, leased = false,
-                        attempts = CASE WHEN tried THEN attempts ELSE attempts - 1 END,
-                        forgiven = forgiven + forgive,
-                        due_at = CASE WHEN record.state = 'pending'
-                            THEN now() + make_interval(secs => record.delay) END,
-                        finished_at = CASE WHEN record.state <> 'pending' THEN now() END
-                    FROM record
-                    WHERE delivery.uid = ANY (ARRAY(SELECT uid FROM record))
-                        AND delivery.uid = record.uid AND delivery.attempts = record.attempt
-                        AND delivery.leased AND delivery.state = 'pending'
-                    RETURNING delivery.uid
-                ), tries AS (
-                    INSERT INTO notifications_attempt (delivery_id, number, at, outcome, status, response, ms)
-                    SELECT uid, attempt, now() - make_interval(secs => age), outcome, status, response, ms
-                    FROM record
-                    WHERE tried AND uid IN (
-                        SELECT uid FROM notifications_delivery WHERE uid = ANY (ARRAY(SELECT uid FROM record)))
-                    ON CONFLICT DO NOTHING
-                )
-                SELECT uid FROM moved
-                """,
-                [orjson.dumps(list(records)).decode()],
+        moved = prepared.execute(
+            """
+            WITH record AS MATERIALIZED (
+                SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r(uid uuid, attempt int, state text, reason text,
+                    delay float8, tried bool, forgive int, outcome text, status int, response text, ms int,
+                    age float8)
+            ), moved AS (
+                UPDATE notifications_delivery AS delivery
+                SET state = record.state, reason = record.reason, leased = false,
+                    attempts = CASE WHEN tried THEN attempts ELSE attempts - 1 END,
+                    forgiven = forgiven + forgive,
+                    due_at = CASE WHEN record.state = 'pending'
+                        THEN now() + make_interval(secs => record.delay) END,
+                    finished_at = CASE WHEN record.state <> 'pending' THEN now() END
+                FROM record
+                WHERE delivery.uid = ANY (ARRAY(SELECT uid FROM record))
+                    AND delivery.uid = record.uid AND delivery.attempts = record.attempt
+                    AND delivery.leased AND delivery.state = 'pending'
+                RETURNING delivery.uid
+            ), tries AS (
+                INSERT INTO notifications_attempt (delivery_id, number, at, outcome, status, response, ms)
+                SELECT uid, attempt, now() - make_interval(secs => age), outcome, status, response, ms
+                FROM record
+                WHERE tried AND uid IN (
+                    SELECT uid FROM notifications_delivery WHERE uid = ANY (ARRAY(SELECT uid FROM record)))
+                ON CONFLICT DO NOTHING
             )
-            return {uid for (uid,) in cursor.fetchall()}
+            SELECT uid FROM moved
+            """,
+            [orjson.dumps(list(records)).decode()],
+        )
+        return {uid for (uid,) in moved}
 
     def any_due(self) -> bool:
         """As for other rows, but without the lanes that are paused: nobody has to be rung for those."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 from django.db import connection, models
+from django.db.models.base import ModelState
 
 from project import prepared
 
@@ -19,15 +20,28 @@ M = TypeVar("M", bound=models.Model)
 
 
 def new(model: type[M], **values: Any) -> M:
-    """`model(**values)` in half the time. Fields go by the names of their columns: `run_id`, not `run`."""
-    if unknown := values.keys() - _defaults(model).keys():
+    """`model(**values)` in a fifth of the time. Fields go by the names of their columns: `run_id`, not `run`.
+
+    As when Django unpickles one: no `__init__`, so no signals of it; what a new row needs is filled in by hand.
+    """
+    constant, made = _defaults(model)
+    if not (constant.keys() | made.keys()) >= values.keys():
+        unknown = values.keys() - constant.keys() - made.keys()
         raise TypeError(f"{model.__name__} has no column {', '.join(sorted(unknown))}")
-    return model(*[values[name] if name in values else default() for name, default in _defaults(model).items()])
+    row = model.__new__(model)
+    row.__dict__ = {**constant, **values, "_state": ModelState()}
+    for name, default in made.items():
+        if name not in values:
+            row.__dict__[name] = default()
+    return row
 
 
 @lru_cache
-def _defaults(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
-    return {field.attname: field.get_default for field in model._meta.concrete_fields}
+def _defaults(model: type[models.Model]) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+    """What new rows have in their columns unless they are told: always the same value, and what is made for each."""
+    fields: list[models.Field[Any, Any]] = list(model._meta.concrete_fields)
+    made = {field.attname: field.get_default for field in fields if callable(field.default) or field.has_db_default()}
+    return {field.attname: field.get_default() for field in fields if field.attname not in made}, made
 
 
 def insert(rows: Iterable[models.Model], *, conflict: str = "") -> None:
@@ -43,8 +57,7 @@ def update(rows: Sequence[models.Model], fields: tuple[str, ...]) -> None:
     """Store these fields of rows of one model, found by their primary keys."""
     if rows:
         model = type(rows[0])
-        with connection.cursor() as cursor:
-            cursor.execute(_update(model, fields), [_document(rows, (model._meta.pk.attname, *fields))])
+        prepared.execute(_update(model, fields), [_document(rows, (model._meta.pk.attname, *fields))])
 
 
 def _document(rows: Iterable[models.Model], names: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Final, Self, TypeVar
 from django.db import connection, models
 from django.db.models.functions import Now
 
+from project import prepared
+
 M = TypeVar("M", bound=models.Model)
 
 LONGEST_WAIT: Final = timedelta(minutes=1)  # a row that was due for longer, and nobody took, is overdue
@@ -30,7 +32,8 @@ class DueQuerySet(models.QuerySet[M]):
 
         Rows that another transaction holds are passed over. A crash rolls back and the row is still due.
         """
-        return list(self.due().order_by("due_at").select_for_update(skip_locked=True, no_key=True)[:limit])
+        with prepared.queries():
+            return list(self.due().order_by("due_at").select_for_update(skip_locked=True, no_key=True)[:limit])
 
     def lease(self, limit: int, *, seconds: float) -> list[tuple[Any, int]]:
         """Take up to `limit` due rows for work outside the database; returns (primary key, number of this attempt).

@@ -10,7 +10,7 @@ import difflib
 import logging
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -93,16 +93,17 @@ _MATCHED = Verdict("matched")
 
 
 class Context:
-    """The variables that expressions see: converted for CEL once, at the first evaluation, and used for many.
+    """The variables that expressions see: converted for CEL once, and used for many.
 
     Not for several threads at once.
     """
 
-    __slots__ = ("_cel", "_changed", "_extended", "_shown", "variables")
+    __slots__ = ("_asked", "_cel", "_changed", "_extended", "_shown", "variables")
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self.variables: dict[str, Json] = {name: to_json(value) for name, value in variables.items()}
         self._cel: cel.Context | None = None
+        self._asked = False
         self._changed: set[str] = set()
         self._extended = False
         self._shown: dict[tuple[str, ...], str] = {}
@@ -113,20 +114,27 @@ class Context:
         self._changed.add(name)
         self._shown.clear()
 
-    def native(self, *, extended: bool, reads: frozenset[str]) -> cel.Context:
-        """What `cel` takes, for an expression that reads these variables.
+    def native(self, expression: "Expression") -> cel.Context:
+        """What `cel` takes to evaluate the expression.
 
-        Our additional functions are in it, and variables that were set are converted, only for who uses them: both cost
-        time, and what many steps have left takes long.
+        To convert a small event takes longer than twenty filters. So the first expression, often the only one, gets
+        what it reads; for the second everything is converted. Our additional functions are in it, and variables that
+        were set later are converted, only for who uses them.
         """
+        if not self._asked:
+            self._asked = True
+            context = cel.Context(_pruned(self.variables, expression.longest_first))
+            if expression.extended:
+                context.update(_FUNCTIONS)
+            return context
         if self._cel is None:
             self._cel = cel.Context(self.variables)
             self._changed.clear()
         if self._changed:
-            for name in self._changed & reads:
+            for name in self._changed & expression.reads:
                 self._cel.add_variable(name, self.variables[name])
-            self._changed -= reads
-        if extended and not self._extended:
+            self._changed -= expression.reads
+        if expression.extended and not self._extended:
             self._cel.update(_FUNCTIONS)
             self._extended = True
         return self._cel
@@ -154,7 +162,8 @@ class Expression:
         self.source = source
         self._program = program
         self._tokens = tokens
-        self._extended = not _FUNCTIONS.keys().isdisjoint(self.calls)
+        self.extended = not _FUNCTIONS.keys().isdisjoint(self.calls)
+        """Whether it calls functions that are ours."""
 
     def __repr__(self) -> str:
         return f"Expression({self.source!r})"
@@ -191,8 +200,19 @@ class Expression:
         return frozenset(name.text for name in syntax.functions(self._tokens))
 
     @cached_property
-    def _reads(self) -> frozenset[str]:
+    def reads(self) -> frozenset[str]:
+        """The variables that it reads."""
         return frozenset(name.text for name, _ in syntax.variables(self._tokens))
+
+    @cached_property
+    def longest_first(self) -> list[tuple[str, ...]]:
+        """Its `fields`, each before those that take it in."""
+        return sorted(self.fields, key=len, reverse=True)
+
+    @cached_property
+    def _plain(self) -> syntax.Path | None:
+        """The field that it is, when it is nothing else."""
+        return syntax.path_of(self._tokens)
 
     @cached_property
     def _text(self) -> str:
@@ -201,7 +221,7 @@ class Expression:
     @cached_property
     def _telling(self) -> list[syntax.Path]:
         """The fields whose values tell why it is false: the first three, unless it is nothing but a field."""
-        return [] if syntax.path_of(self._tokens) else self._paths[:3]
+        return [] if self._plain else self._paths[:3]
 
     @cached_property
     def _clauses(self) -> list["Expression"]:
@@ -238,8 +258,12 @@ class Expression:
         return Verdict("error", f"{self._text} is {_type_name(value)}, not true or false")
 
     def _run(self, context: Context) -> Any:
+        if self._plain is not None:
+            found, value = _field(context.variables, self._plain)
+            if found:  # JSON is the same in CEL, which need not be asked; where it is not found, CEL says why
+                return value
         try:
-            return self._program.execute(context.native(extended=self._extended, reads=self._reads))
+            return self._program.execute(context.native(self))
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise EvaluationError(self._reason(error, context)) from error
         except BaseException as error:
@@ -305,6 +329,23 @@ class Expression:
             if found:
                 shown.append(f"{path} is {_type_name(value)}")
         return f" ({', '.join(shown)})" if shown else ""
+
+
+def _pruned(variables: Mapping[str, Json], fields: Iterable[tuple[str, ...]]) -> dict[str, Json]:
+    """What leads to these fields, and no more. Longer ones must come before those that take them in."""
+    pruned: dict[str, Json] = {}
+    for parts in fields:
+        here, there = pruned, variables
+        for part in parts[:-1]:
+            value = there.get(part)
+            if not isinstance(value, dict):
+                break
+            here, there = here.setdefault(part, {}), value
+        else:
+            part = parts[-1]
+        if part in there:
+            here[part] = there[part]
+    return pruned
 
 
 def compile_expression(source: str, variables: Collection[str]) -> Expression:
@@ -464,10 +505,10 @@ def _type_name(value: Any) -> str:
     return _TYPES.get(type(value), type(value).__name__)
 
 
-def _field(variables: Mapping[str, Json], path: syntax.Path) -> tuple[bool, Json]:
+def _field(variables: dict[str, Json], path: syntax.Path) -> tuple[bool, Json]:
     value: Json = variables
     for part in path.parts:
-        if not isinstance(value, Mapping) or part not in value:
+        if not isinstance(value, dict) or part not in value:
             return False, None
         value = value[part]
     return True, value

@@ -214,6 +214,8 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
             "statement_timeout": env.str("DATABASE_STATEMENT_TIMEOUT", "30s"),
             "lock_timeout": "10s",
             "idle_in_transaction_session_timeout": "60s",
+            # What is prepared is the same for all values. Else PostgreSQL would plan anew what looks dearer that way.
+            "plan_cache_mode": "force_generic_plan",
         }.items()
     )
     if PROCESS != "migrate"

@@ -169,7 +169,10 @@ class StepRun(Due):
     """
 
     uid = models.UUIDField(primary_key=True, default=new_uid, editable=False)
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="step_runs", db_index=False)
+    # Nothing to check: a step is stored together with its run, or by whoever has locked the run.
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, related_name="step_runs", db_index=False, db_constraint=False
+    )
     step = models.CharField(max_length=100)
     position = models.PositiveIntegerField()
     item = models.PositiveIntegerField(null=True, blank=True, help_text="Its place in the list of `for_each`, from 0.")

@@ -14,6 +14,7 @@ from django.db.models.expressions import DatabaseDefault
 from psycopg import Binary
 from psycopg.types.json import Jsonb
 
+from project import prepared
 from workflows.rows import Field, Model, fields
 
 _NUMBER: Final = "row number"  # beside the columns, which no model calls so
@@ -47,9 +48,8 @@ def upsert(shape: Shape, rows: Sequence[Mapping[str, Any]]) -> list[bool | None]
         | {_NUMBER: number}
         for number, instance in enumerate(instances)
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_statement(shape, columns), [orjson.dumps(table, default=_plain).decode()])
-        created = dict(cursor.fetchall())
+    stored = prepared.execute(_statement(shape, columns), [orjson.dumps(table, default=_plain).decode()])
+    created: dict[int, bool] = dict(stored)
     return [created.get(number) for number in range(len(rows))]
 
 

@@ -15,7 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from project.expressions import (
+    Context,
     EvaluationError,
+    Expression,
     ExpressionError,
     Verdict,
     compile_expression,
@@ -357,6 +359,46 @@ def test_a_variable_can_be_set_again() -> None:
     assert expression.explain(context) == Verdict("error", "no such key: ack")
     context.set("steps", {"ack": {"outcome": "done"}})
     assert expression.explain(context).value
+
+
+FIELDS = st.sampled_from(["data", "items", "x", "a b"])
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5) | st.sampled_from(["", "x", "data"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=3),
+    max_leaves=12,
+)
+READING = [
+    "event.data.x",
+    "event.data['a b'].x",
+    "event.data.x > 1",
+    "event.data.x == event.data.items",
+    "event.data.items.all(x, x == event.data.x)",
+    "has(event.data.items.x) || event.data == {}",
+    "event.data[event.data.x]",
+    "event.data.items[0].x + event.x",
+    "'x' in event.data && event.size() > 1",
+    "event.data.x.trim() == '' || event.data.items.size() > 1",
+]
+
+
+@given(source=st.sampled_from(READING), event=st.dictionaries(FIELDS, DOCUMENTS, max_size=3))
+@hypothesis_settings(database=None, deadline=None, max_examples=1000)
+def test_the_first_to_ask_is_told_what_the_second_is(source: str, event: Any) -> None:
+    expression = compile_expression(source, VARIABLES)
+    context = make_context(event=event)
+    first, second = outcome(expression, context), outcome(expression, context)
+    assert first == second
+    # Inside a list it is not known as a field, and CEL is asked.
+    asked = outcome(compile_expression(f"[{source}]", VARIABLES), context)
+    assert isinstance(first, str) or asked == [first]
+
+
+def outcome(expression: Expression, context: Context) -> Any:
+    """Its value, in a list; or why it has none."""
+    try:
+        return [expression.evaluate(context)]
+    except EvaluationError as error:
+        return error.reason
 
 
 def test_what_is_compiled_in_one_thread_runs_in_another() -> None:

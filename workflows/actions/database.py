@@ -82,7 +82,7 @@ class _OnModel(Action):
 
     def change(self) -> Change:
         """The step's settings, read. Raises StepError with all that is wrong with them."""
-        change, problems = self._read(dict(self), lambda value: False)
+        change, problems = self._read(vars(self), lambda value: False)
         if change is None or problems:
             raise StepError("; ".join(f"{path}: {message}" for path, message in problems), permanent=True)
         return change
