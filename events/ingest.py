@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -22,6 +22,9 @@ from project.api import Fault, Forbidden, TooMany, Unprocessable
 from project.doorbell import ring
 from project.identifiers import new_uid
 from project.rates import Rate
+from project.together import Together
+
+FEW: Final = 10  # events of a call, which may be stored together with those of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,55 +145,68 @@ def _refusals(event: Incoming, configured: Catalogue, prefix: str) -> list[Fault
     return schema.faults(event.data, f"{prefix}data") if schema else []
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one call stores: rows of events, and what came in where one is a translation."""
+
+    rows: list[dict[str, Any]]
+    originals: list[dict[str, Any]]
+
+
 def _store(events: Sequence[Incoming]) -> list[Stored]:
     uids = [new_uid() for _ in events]
-    rows = [
-        {
-            "uid": str(uid),
-            "source": event.source,
-            "event_id": event.id,
-            "type": event.type,
-            "subject": event.subject,
-            "time": event.time,
-            "dataschema": event.dataschema,
-            "data": event.data,
-            "extensions": event.extensions,
-            "depth": event.depth,
-        }
-        for uid, event in zip(uids, events, strict=True)
-    ]
-    # In one order, so that two batches with events in common cannot wait for each other.
-    rows.sort(key=itemgetter("source", "event_id"))
-    new = _insert(orjson.dumps(rows).decode(), _originals(zip(uids, events, strict=True)))
-    if len(new) == len(events):
+    part = _Part(
+        [
+            {
+                "uid": str(uid),
+                "source": event.source,
+                "event_id": event.id,
+                "type": event.type,
+                "subject": event.subject,
+                "time": event.time,
+                "dataschema": event.dataschema,
+                "data": event.data,
+                "extensions": event.extensions,
+                "depth": event.depth,
+            }
+            for uid, event in zip(uids, events, strict=True)
+        ],
+        [
+            {"event_id": str(uid), "headers": event.original.headers, "body": event.original.body}
+            for uid, event in zip(uids, events, strict=True)
+            if event.original
+        ],
+    )
+    # What a caller's transaction stores must be undone with it, and many are a round of their own.
+    apart = len(events) > FEW or connection.in_atomic_block
+    [new] = _insert([part]) if apart else [_insert_together(part)]
+    if new.issuperset(uids):
         return [Stored(uid, e.id, e.source, e.type, duplicate=False) for uid, e in zip(uids, events, strict=True)]
     first = _first_ones(events)
     kept = ((uid, first[event.source, event.id]) for uid, event in zip(uids, events, strict=True))
     return [replace(stored, duplicate=stored.uid != uid) for uid, stored in kept]
 
 
-def _originals(events: Iterable[tuple[UUID, Incoming]]) -> str:
-    """What came in where an event is a translation; nothing for the events of the API."""
-    kept = [
-        {"event_id": str(uid), "headers": event.original.headers, "body": event.original.body}
-        for uid, event in events
-        if event.original
-    ]
-    return orjson.dumps(kept).decode() if kept else ""
-
-
-def _insert(rows: str, originals: str) -> set[UUID]:
-    """Store the rows that are not there yet, and what came in with them; returns their uids."""
+def _insert(parts: Sequence[_Part]) -> list[set[UUID]]:
+    """Store the rows that are not there yet, and what came in with them; returns, for each part, all new uids."""
+    # In one order, so that two rounds with events in common cannot wait for each other.
+    rows = orjson.dumps(sorted((row for part in parts for row in part.rows), key=itemgetter("source", "event_id")))
+    kept = [original for part in parts for original in part.originals]
+    originals = orjson.dumps(kept).decode() if kept else ""
     # Django would ask before each request's first statement whether the connection lives: a second round trip for every
     # event. Here a dead one may be found by its use, because doing it again does no harm.
     connection.health_check_done = True  # type: ignore[attr-defined]  # django-stubs does not know it
     try:
-        return _execute(rows, originals)
+        new = _execute(rows.decode(), originals)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        return _execute(rows, originals)
+        new = _execute(rows.decode(), originals)
+    return [new] * len(parts)
+
+
+_insert_together = Together(_insert)
 
 
 def _execute(rows: str, originals: str) -> set[UUID]:

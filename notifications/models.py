@@ -318,11 +318,10 @@ class Delivery(Due):
             ),
         ]
         indexes: ClassVar = [
-            # the sender's claim, lane by lane
+            # the sender's claim, lane by lane; and what is pending
             models.Index(
                 fields=["channel", "due_at"], condition=models.Q(due_at__isnull=False), name="delivery_due_by_lane"
             ),
-            due_index("delivery_due"),  # whether anything is due
             models.Index(
                 fields=["channel", "due_at"], condition=models.Q(leased=True), name="delivery_under_way"
             ),  # a lane's leases

@@ -21,7 +21,7 @@ STATES: Final = {
     DeliveryState.FAILED.value: Condition([Q(state=DeliveryState.FAILED)], rank=2),  # delivery_failed
     DeliveryState.SKIPPED.value: Condition([Q(state=DeliveryState.SKIPPED)], rank=2),  # delivery_not_sent
     DeliveryState.CANCELLED.value: Condition([Q(state=DeliveryState.CANCELLED)], rank=2),  # delivery_not_sent
-    # delivery_due: what is pending is due, now or later
+    # delivery_due_by_lane: what is pending is due, now or later
     DeliveryState.PENDING.value: Condition([Q(state=DeliveryState.PENDING, due_at__isnull=False)], rank=2),
 }
 

@@ -61,7 +61,9 @@ def update(rows: Sequence[models.Model], fields: tuple[str, ...]) -> None:
 
 
 def _document(rows: Iterable[models.Model], names: Sequence[str]) -> str:
-    return orjson.dumps([{name: getattr(row, name) for name in names} for row in rows], default=str).decode()
+    # What is left out is NULL to jsonb_to_recordset, and need not be parsed.
+    documents = [{name: value for name in names if (value := getattr(row, name)) is not None} for row in rows]
+    return orjson.dumps(documents, default=str).decode()
 
 
 @lru_cache

@@ -7,12 +7,14 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 SHORTEST: Final = 24  # bytes of a secret, by the specification
 LONGEST: Final = 64
 
 
+@lru_cache(maxsize=256)  # of the secrets that are in use
 def key_of(secret: str, *, shortest: int = 1) -> bytes:
     """The key that the secret means. Raises ValueError, which says how to make one.
 

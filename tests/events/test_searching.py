@@ -475,7 +475,7 @@ def test_every_search_of_deliveries_goes_by_the_index_made_for_it() -> None:
             ("channel:seldom", "delivery_by_channel"),
             ("key:key-7", "delivery_by_dedupe_key"),
             ("state:failed", "delivery_failed"),
-            ("state:pending", "delivery_due"),
+            ("state:pending", "delivery_due_by_lane"),
             ("state:delivered", "notifications_delivery_pkey"),
             ("template:x", "notifications_delivery_pkey"),
             ("recipient:ada nowhere", "delivery_by_recipient"),
