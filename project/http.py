@@ -62,10 +62,10 @@ def guarded_session(*, time_limit: float = 30, allow: Collection[str] | None = N
     Call it inside the running loop. The address that is checked is the one that is connected to, so a name that
     resolves differently the second time does not slip through.
 
-    `allow` (default: settings.OUTBOUND_ALLOW) lists the exceptions: a host, `host:port`, an
-    address or a network. `time_limit` is in seconds and for the whole request. The session has no limit on connections,
-    keeps them alive, and has neither cookies nor proxies. Use `send`, which follows no redirects and reads no more
-    than it keeps.
+    `allow` (default: settings.OUTBOUND_ALLOW) lists the exceptions: a host, `host:port`, an address or a network.
+    `time_limit` is in seconds and for the whole request, 0 for none. The session has no limit on connections, keeps
+    them alive, and has neither cookies nor proxies. Use `send`, which follows no redirects and reads no more than it
+    keeps.
     """
     allowed = _parse_allowed(tuple(settings.OUTBOUND_ALLOW if allow is None else allow))
 

@@ -30,9 +30,12 @@ class Transport:
 
     @property
     def http(self) -> aiohttp.ClientSession:
-        """The session that refuses inner addresses; for `project.http.send`."""
+        """The session that refuses inner addresses; for `project.http.send`.
+
+        It has no time limit: every attempt has its own, by its channel or step, which may be longer than any here.
+        """
         if self._http is None:
-            self._http = guarded_session()
+            self._http = guarded_session(time_limit=0)
         return self._http
 
     def keep(self, key: Hashable, make: Callable[[], R]) -> R:

@@ -12,6 +12,7 @@ from aiohttp import web
 from pytest_django import Settings
 
 from project.http import AddressRefused, Reply, check_url, guarded_session, send
+from project.transport import Transport
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -167,6 +168,17 @@ def test_a_hanging_server_runs_into_the_time_limit() -> None:
             return time.monotonic() - started
 
     assert asyncio.run(run()) < 1.5
+
+
+def test_what_is_sent_by_a_transport_may_take_as_long_as_its_channel_or_step_allows() -> None:
+    async def limit() -> float | None:
+        transport = Transport()
+        try:
+            return transport.http.timeout.total
+        finally:
+            await transport.close()
+
+    assert not asyncio.run(limit())
 
 
 def test_connections_are_kept_and_cookies_are_not() -> None:

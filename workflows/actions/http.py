@@ -160,10 +160,7 @@ class Request(NetworkAction):
 async def _send(transport: Transport, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Reply:
     try:
         http.check_url(str(url))
-        # The performer's time limit is the step's own; the session's is for messages.
-        return await http.send(
-            transport.http, method, str(url), body=body, headers=headers, time_limit=0, keep=LONGEST_BODY + 1
-        )
+        return await http.send(transport.http, method, str(url), body=body, headers=headers, keep=LONGEST_BODY + 1)
     except (http.AddressRefused, aiohttp.InvalidURL, ValueError) as error:
         refused = str(error) if not isinstance(error, aiohttp.InvalidURL) else "the URL is not one"
         raise StepError(refused, permanent=True) from error
