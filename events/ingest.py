@@ -19,12 +19,14 @@ from events.catalogue import Catalogue
 from events.cloudevents import Incoming
 from project import metrics, prepared
 from project.api import Fault, Forbidden, TooMany, Unprocessable
+from project.batch import is_disconnected
 from project.doorbell import ring
 from project.identifiers import new_uid
 from project.rates import Rate
 from project.together import Together
 
-FEW: Final = 10  # events of a call, which may be stored together with those of others
+FEW: Final = 10  # events of a call, which may be stored together with those of others …
+SMALL: Final = 64 * 1024  # … and bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,39 +149,29 @@ def _refusals(event: Incoming, configured: Catalogue, prefix: str) -> list[Fault
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one call stores: rows of events, and what came in where one is a translation."""
+    """What one call stores: events as (source, id, JSON), and what came in where one is a translation."""
 
-    rows: list[dict[str, Any]]
+    rows: list[tuple[str, str, bytes]]
     originals: list[dict[str, Any]]
+
+    @property
+    def large(self) -> bool:
+        return len(self.rows) > FEW or sum(len(row) for *_, row in self.rows) > SMALL
 
 
 def _store(events: Sequence[Incoming]) -> list[Stored]:
     uids = [new_uid() for _ in events]
     part = _Part(
-        [
-            {
-                "uid": str(uid),
-                "source": event.source,
-                "event_id": event.id,
-                "type": event.type,
-                "subject": event.subject,
-                "time": event.time,
-                "dataschema": event.dataschema,
-                "data": event.data,
-                "extensions": event.extensions,
-                "depth": event.depth,
-            }
-            for uid, event in zip(uids, events, strict=True)
-        ],
+        [(event.source, event.id, _row(uid, event)) for uid, event in zip(uids, events, strict=True)],
         [
             {"event_id": str(uid), "headers": event.original.headers, "body": event.original.body}
             for uid, event in zip(uids, events, strict=True)
             if event.original
         ],
     )
-    # What a caller's transaction stores must be undone with it, and many are a round of their own.
-    apart = len(events) > FEW or connection.in_atomic_block
-    [new] = _insert([part]) if apart else [_insert_together(part)]
+    # What is stored in a caller's transaction must be undone with it.
+    apart = connection.in_atomic_block or part.large
+    new = _insert([part])[0] if apart else _insert_together(part)
     if new.issuperset(uids):
         return [Stored(uid, e.id, e.source, e.type, duplicate=False) for uid, e in zip(uids, events, strict=True)]
     first = _first_ones(events)
@@ -187,22 +179,40 @@ def _store(events: Sequence[Incoming]) -> list[Stored]:
     return [replace(stored, duplicate=stored.uid != uid) for uid, stored in kept]
 
 
+def _row(uid: UUID, event: Incoming) -> bytes:
+    return orjson.dumps(
+        {
+            "uid": uid,
+            "source": event.source,
+            "event_id": event.id,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time,
+            "dataschema": event.dataschema,
+            "data": event.data,
+            "extensions": event.extensions,
+            "depth": event.depth,
+        }
+    )
+
+
 def _insert(parts: Sequence[_Part]) -> list[set[UUID]]:
     """Store the rows that are not there yet, and what came in with them; returns, for each part, all new uids."""
     # In one order, so that two rounds with events in common cannot wait for each other.
-    rows = orjson.dumps(sorted((row for part in parts for row in part.rows), key=itemgetter("source", "event_id")))
+    rows = sorted((row for part in parts for row in part.rows), key=itemgetter(0, 1))
+    document = (b"[" + b",".join(row for *_, row in rows) + b"]").decode()
     kept = [original for part in parts for original in part.originals]
     originals = orjson.dumps(kept).decode() if kept else ""
     # Django would ask before each request's first statement whether the connection lives: a second round trip for every
     # event. Here a dead one may be found by its use, because doing it again does no harm.
     connection.health_check_done = True  # type: ignore[attr-defined]  # django-stubs does not know it
     try:
-        new = _execute(rows.decode(), originals)
+        new = _execute(document, originals)
     except (OperationalError, InterfaceError):
-        if connection.in_atomic_block:
+        if connection.in_atomic_block or not is_disconnected():
             raise
         connection.close()
-        new = _execute(rows.decode(), originals)
+        new = _execute(document, originals)
     return [new] * len(parts)
 
 

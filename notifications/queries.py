@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SERVED: Final = "(channel.paused_at IS NULL OR NOT channel.enabled)"
 HELD_BY_NOBODY: Final = f"{SERVED} AND (channel.hold_until IS NULL OR channel.hold_until <= now())"
 
+# Not EXISTS: that may become a join, which reads all that is due in all lanes.
+ANY_DUE: Final = "(SELECT true FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now() LIMIT 1)"
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
@@ -88,9 +91,7 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
         """
         # By hand because it runs for every bell: the ORM takes longer to write it than PostgreSQL to do it.
         return self._lock(
-            # Not EXISTS: that may become a join, which reads all that is due in all lanes.
-            f"{SERVED} "
-            "AND (SELECT true FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now() LIMIT 1)",
+            f"{SERVED} AND {ANY_DUE}",
             [],
             "SKIP LOCKED",
         )
@@ -268,8 +269,7 @@ class DeliveryQuerySet(DueQuerySet["Delivery"]):
             # A look into each lane, where the ORM would read past everything that waits in paused ones.
             cursor.execute(
                 f"""
-                SELECT EXISTS (SELECT FROM notifications_channel AS channel WHERE {SERVED} AND EXISTS
-                    (SELECT FROM notifications_delivery WHERE channel_id = channel.id AND due_at <= now()))
+                SELECT EXISTS (SELECT FROM notifications_channel AS channel WHERE {SERVED} AND {ANY_DUE})
                 """
             )
             (found,) = cursor.fetchone() or (False,)

@@ -51,7 +51,13 @@ def is_transient(error: BaseException) -> bool:
     return state.startswith("40") or state == "55P03"
 
 
+def is_disconnected() -> bool:
+    """Whether the connection is gone."""
+    session = connection.connection
+    return session is None or session.closed or session.broken
+
+
 def raise_if_disconnected(error: Exception) -> None:
     """Raise `error` when the connection is gone: then nothing can be recorded, and all of it is done again."""
-    if connection.connection is None or connection.connection.closed or connection.connection.broken:
+    if is_disconnected():
         raise error

@@ -35,6 +35,7 @@ def execute(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, .
 @contextmanager
 def queries() -> Iterator[None]:
     """What the ORM asks in this block is planned once, too. For queries whose text is the same each time."""
+    connection.close_if_health_check_failed()  # as Django does before a cursor, which must come by the same session
     connection.ensure_connection()
     session = connection.connection
     if session.prepare_threshold is not None:

@@ -206,7 +206,7 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
     tcp_user_timeout=10_000,  # milliseconds
     keepalives_idle=10,
     keepalives_interval=5,
-    # Only for what goes through project/prepared.py; the ORM's statements are never prepared.
+    # Only for what goes through project/prepared.py.
     prepare_threshold=env.int("DATABASE_PREPARE_AFTER", 5) or None,
     options=" ".join(
         f"-c {name}={value}"

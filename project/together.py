@@ -1,12 +1,13 @@
 """Calls that come at the same time, done as one: a leader does what has gathered while the one before it was at work.
 
 Nobody waits for company. A call that comes alone is done at once, in its own thread; under load each round takes along
-all that came meanwhile, as databases commit in groups. A round that hangs keeps nobody who is not in it.
+all that came meanwhile, as databases commit in groups. Of a round that hangs, only who is in it waits for its end.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,23 +41,25 @@ class Together(Generic[T, R]):
 
     def __init__(self, do: Callable[[Sequence[T]], Sequence[R]]) -> None:
         self._do = do
-        self._busy = False
+        self._lock = threading.Lock()  # guards what follows
         self._waiting: deque[_Call[T, R]] = deque()
-        self._lock = threading.Lock()  # guards the two above
+        self._since: float | None = None  # when the round under way began; None: nobody leads
 
     def __call__(self, given: T) -> R:
         """The result for this one, whoever came by it. Where `do` raises for several, each is done alone."""
         call = _Call[T, R](given)
+        now = time.monotonic()
         with self._lock:
-            leads, self._busy = not self._busy, True
-            if not leads:
+            since = self._since
+            if since is None:
+                self._since = now
+            elif now - since <= PATIENCE:
                 self._waiting.append(call)
-        if not leads:
-            if self._waits_in_vain(call) or call.failed:
-                return self._alone(call)
-            if call.results:
-                return call.results[0]
-        return self._lead(call)
+        if since is None:
+            return self._lead(call)
+        if now - since > PATIENCE or self._waits_in_vain(call) or call.failed:
+            return self._alone(call)
+        return call.results[0] if call.results else self._lead(call)
 
     def _waits_in_vain(self, call: _Call[T, R]) -> bool:
         """Wait until the call is done, or is to lead; True when no round took it in time."""
@@ -82,20 +85,19 @@ class Together(Generic[T, R]):
         except Exception:
             if not others:
                 raise
-            return self._alone(call)
         else:
             return mine
-        finally:
+        finally:  # nobody waits for what is done alone
             for other in others:
                 other.failed = not other.results
                 other.woken.release()
             self._hand_over()
+        return self._alone(call)
 
     def _hand_over(self) -> None:
         """The next who waits leads; when there is none, the next who comes."""
         with self._lock:
-            if not self._waiting:
-                self._busy = False
-                return
-            leader = self._waiting.popleft()
-        leader.woken.release()
+            leader = self._waiting.popleft() if self._waiting else None
+            self._since = time.monotonic() if leader else None
+        if leader:
+            leader.woken.release()

@@ -152,21 +152,19 @@ def claim(
 ) -> Claimed[Job, Done]:
     """Lease up to `most` due steps of a lane, each for its time limit; at most `room` of each far side.
 
-    A step whose run has ended meanwhile is cancelled. One whose lease ran out on its last attempt is `over`, and so is
-    one that cannot be called at all.
+    A step whose run has ended meanwhile, or is gone, is cancelled. One whose lease ran out on its last attempt is
+    `over`, and so is one that cannot be called at all.
     """
     with transaction.atomic():
         sides, more = StepRun.objects.lock_due(lane, most, rooms=rooms or {}, room=most if room is None else room)
         if not sides:
             return Claimed(more=bool(rooms))
-        rows = list(StepRun.objects.filter(pk__in=sides).select_related("run"))
-        dead = [row.pk for row in rows if row.run.state not in ACTIVE]
-        if dead:
+        rows = StepRun.objects.filter(pk__in=sides).select_related("run")
+        wanted = [row for row in rows if row.run.state in ACTIVE]
+        if dead := sides.keys() - {row.pk for row in wanted}:
             StepRun.objects.filter(pk__in=dead).update(state=StepState.CANCELLED, due_at=None, finished_at=Now())
         jobs, over, leases = [], [], []
-        for row in rows:
-            if row.run.state not in ACTIVE:
-                continue
+        for row in wanted:
             outcome = _prepare(row, sides[row.pk])
             seconds = LEASE_MARGIN + (outcome.seconds if isinstance(outcome, Job) else 0.0)
             leases.append(Lease(row.pk, outcome.attempt, seconds))

@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", migrations.RunSQL.noop),
         migrations.RemoveIndex(
             model_name='delivery',
             name='delivery_due',

@@ -55,7 +55,7 @@ def waiting(pool: ThreadPoolExecutor, *ids: str) -> list[Future[Stored]]:
     sent = []
     for place, id_ in enumerate(ids):
         sent.append(pool.submit(send, id_))
-        while len(ingest._insert_together._waiting) < place or not ingest._insert_together._busy:
+        while len(ingest._insert_together._waiting) < place or ingest._insert_together._since is None:
             time.sleep(0.001)
     return sent
 

@@ -65,13 +65,35 @@ def test_who_fails_fails_alone(doing: Doing) -> None:
             futures[3].result(20)
 
 
+def test_who_failed_with_others_keeps_nobody_while_it_is_done_alone(doing: Doing) -> None:
+    first, alone = doing.hold(0), threading.Event()
+
+    def do(numbers: Sequence[int]) -> list[int]:
+        if list(numbers) == [-1]:
+            assert alone.wait(20)
+        return doing(numbers)
+
+    with ThreadPoolExecutor(4) as pool:
+        _, leader, *others = started(pool, Together(do), doing, [0, -1, 2, 3])
+        first()
+        assert [future.result(20) for future in others] == [4, 6]
+        assert not leader.done()
+        alone.set()
+        with pytest.raises(ValueError, match="negative"):
+            leader.result(20)
+
+
 def test_a_round_that_hangs_keeps_nobody_who_is_not_in_it(doing: Doing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "PATIENCE", 0.05)
     release = doing.hold(0)
     with ThreadPoolExecutor(4) as pool:
-        hanging, *others = started(pool, Together(doing), doing, [0, 1, 2, 3])
+        calls = Together(doing)
+        hanging, *others = started(pool, calls, doing, [0, 1, 2, 3])
         assert [future.result(20) for future in others] == [2, 4, 6]
         assert not hanging.done()
+        monkeypatch.setattr(together, "PATIENCE", 0.0)
+        monkeypatch.setattr(calls, "_waits_in_vain", None)  # who comes now does not even try
+        assert pool.submit(calls, 4).result(20) == 8
         release()
         assert hanging.result(20) == 0
 

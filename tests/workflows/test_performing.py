@@ -156,6 +156,15 @@ def test_a_step_of_a_run_that_has_ended_is_not_begun_and_not_recorded(file: Path
     assert (step.state, step.due_at) == ("cancelled", None)
 
 
+def test_a_step_whose_run_somebody_deleted_is_cancelled_and_in_nobodys_way(file: Path) -> None:
+    step = work(file)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM workflows_run")
+    assert not claim(Lane.CODE, 1).jobs
+    step.refresh_from_db()
+    assert (step.state, step.due_at) == ("cancelled", None)
+
+
 def test_an_action_that_is_gone_fails_the_step_with_that_reason(file: Path) -> None:
     step = work(file)
     StepRun.objects.update(input={"file": 5, "x": 1})

@@ -11,6 +11,11 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # In the order in which workers take them, who may be at work: else the two could wait for each other in a circle.
+        migrations.RunSQL(
+            "SET LOCAL lock_timeout = '30s'; LOCK TABLE workflows_run, workflows_steprun IN ACCESS EXCLUSIVE MODE",
+            migrations.RunSQL.noop,
+        ),
         migrations.AlterField(
             model_name='steprun',
             name='run',
