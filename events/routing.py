@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -14,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from events import waiting
-from events.catalogue import Rules, rules
+from events.catalogue import Rule, Rules, rules
 from events.models import Event, Replay
 from events.verdicts import Judge
 from project import bulk, metrics
@@ -73,24 +72,25 @@ def judge(event: Event, known: Rules) -> tuple[list[Verdict], list[Start]]:
         return [], []
     judge = Judge(event)
     verdicts: list[Verdict] = []
-    starts: list[Start] = []
+    matched: list[Rule] = []
     for rule in candidates:
         verdict, reason = judge.ask(rule)
         verdicts.append({"name": rule.name, "verdict": verdict, **({"reason": reason} if reason else {})})
         if verdict == "matched":
-            starts.append(
-                Start(
-                    rule.workflow,
-                    rule.version,
-                    judge.envelope,
-                    origin=event.uid,
-                    trigger=rule.name,
-                    depth=event.depth,
-                )
-            )
-    if len(starts) == 1:
-        starts = [replace(starts[0], context=judge.context)]
-    return verdicts, starts
+            matched.append(rule)
+    context = judge.context if len(matched) == 1 else None
+    return verdicts, [
+        Start(
+            rule.workflow,
+            rule.version,
+            judge.envelope,
+            origin=event.uid,
+            trigger=rule.name,
+            depth=event.depth,
+            context=context,
+        )
+        for rule in matched
+    ]
 
 
 def _route_alone(event: Event) -> Counter[str]:

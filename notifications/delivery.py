@@ -6,9 +6,9 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from django.db import transaction
@@ -226,28 +226,28 @@ def _over(job: Job) -> Done | None:
 
 def _record(done: Done) -> Record:
     leased, error = done.job.leased, done.error
-    tried = Record(
-        uid=leased.uid,
-        attempt=leased.attempt,
-        state=DeliveryState.DELIVERED,
-        tried=done.tried,
-        ms=round((done.ended - done.started) * 1000),
-        age=time.monotonic() - done.started,
-    )
+    same: dict[str, Any] = {
+        "uid": leased.uid,
+        "attempt": leased.attempt,
+        "tried": done.tried,
+        "ms": round((done.ended - done.started) * 1000),
+        "age": time.monotonic() - done.started,
+    }
     if error is None:
         receipt = done.receipt or Receipt()
-        return replace(tried, outcome=Outcome.DELIVERED, status=receipt.status, response=_storable(receipt.response))
-    tried = replace(tried, status=error.status, response=_storable(str(error)))
+        same |= {"status": receipt.status, "response": _storable(receipt.response)}
+        return Record(**same, state=DeliveryState.DELIVERED, outcome=Outcome.DELIVERED)
+    same |= {"status": error.status, "response": _storable(str(error))}
     if not done.tried and not error.permanent:  # put back
-        return replace(tried, state=DeliveryState.PENDING)
+        return Record(**same, state=DeliveryState.PENDING)
     if done.broken_off:
-        return replace(tried, state=DeliveryState.PENDING, outcome=Outcome.RETRY, forgive=1)
+        return Record(**same, state=DeliveryState.PENDING, outcome=Outcome.RETRY, forgive=1)
     pause = None if error.permanent else _pause(done.job, error)
     if pause is not None:
-        return replace(tried, state=DeliveryState.PENDING, outcome=Outcome.RETRY, delay=pause.total_seconds())
+        return Record(**same, state=DeliveryState.PENDING, outcome=Outcome.RETRY, delay=pause.total_seconds())
     given_up = "" if error.permanent else f"given up after {done.job.attempt} attempts: "
     outcome = Outcome.FAILED if done.tried else ""
-    return replace(tried, state=DeliveryState.FAILED, outcome=outcome, reason=given_up + _storable(_with_status(error)))
+    return Record(**same, state=DeliveryState.FAILED, outcome=outcome, reason=given_up + _storable(_with_status(error)))
 
 
 def _pause(job: Job, error: SendError) -> timedelta | None:

@@ -81,9 +81,10 @@ class Webhook(ChannelType):
     async def send(self, outgoing: Outgoing, transport: Transport) -> Receipt:
         body = orjson.dumps({"type": outgoing.type, "timestamp": outgoing.created_at, "data": outgoing.data})
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        headers |= {"Content-Type": "application/json", "webhook-id": str(outgoing.uid)}
+        uid = str(outgoing.uid)
+        headers |= {"Content-Type": "application/json", "webhook-id": uid}
         now = int(time.time())  # of this attempt: a receiver refuses what is older than minutes
         headers["webhook-timestamp"] = str(now)
         if valid := [secret.get_secret_value() for secret in (self.secret, self.previous_secret) if secret]:
-            headers["webhook-signature"] = sign(valid, str(outgoing.uid), now, body)
+            headers["webhook-signature"] = sign(valid, uid, now, body)
         return await post(transport, self.url, body, headers)
