@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -97,6 +98,7 @@ class Servers:
         self.valkey = Valkey(directory / "valkey")
         self.sink_port = free_port()
         self._sink: Child | None = None
+        self._broker_databases = cycle(range(2, 16))  # 1 is the chain's
 
     @property
     def sink_url(self) -> str:
@@ -152,13 +154,20 @@ class Servers:
     def carillon(self, name: str) -> System:
         """Our own, as `make run` starts it, on a fresh database of that name."""
         settings = self._carillon_environment
+        # Two that run at once must not take each other's bells.
+        broker = f"{self.valkey.url.removesuffix('/0')}/{next(self._broker_databases)}"
         port = free_port()
         values = {"host": "127.0.0.1", "port": port, "web_processes": 1, "worker_processes": 2, "flower_port": 0}
         return System(
             f"carillon-{name}",
             self.directory,
             database=name,
-            environment={**settings, "DATABASE_URL": self.postgres.create_database(name, template=TEMPLATE)},
+            environment={
+                **settings,
+                "DATABASE_URL": self.postgres.create_database(name, template=TEMPLATE),
+                "REDIS_URL": broker,
+                "CELERY_BROKER_URL": broker,
+            },
             commands={process: PROCESSES[process].argv(**values) for process in CARILLON},
             port=port,
             ready_path="/readyz",
