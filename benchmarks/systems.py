@@ -98,7 +98,7 @@ class Servers:
         self.valkey = Valkey(directory / "valkey")
         self.sink_port = free_port()
         self._sink: Child | None = None
-        self._broker_databases = cycle(range(2, 16))  # 1 is the chain's
+        self._broker_databases = cycle(range(3, 16))  # 1 is the chain's, 2 that of the bare limits
 
     @property
     def sink_url(self) -> str:
