@@ -25,8 +25,7 @@ def new(model: type[M], **values: Any) -> M:
     As when Django unpickles one: no `__init__`, so no signals of it; what a new row needs is filled in by hand.
     """
     constant, made = _defaults(model)
-    if not (constant.keys() | made.keys()) >= values.keys():
-        unknown = values.keys() - constant.keys() - made.keys()
+    if unknown := values.keys() - constant.keys() - made.keys():
         raise TypeError(f"{model.__name__} has no column {', '.join(sorted(unknown))}")
     row = model.__new__(model)
     row.__dict__ = {**constant, **values, "_state": ModelState()}

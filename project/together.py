@@ -82,7 +82,7 @@ class Together(Generic[T, R]):
             mine, *theirs = self._do([call.given, *(other.given for other in others)])
             for other, result in zip(others, theirs, strict=True):
                 other.results.append(result)
-        except Exception:
+        except Exception:  # whatever it is: of several, only one may be at fault
             if not others:
                 raise
         else:
