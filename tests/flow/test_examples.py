@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from events.models import ApiKey, Source
 from examples.ops.models import Order
-from notifications.models import Channel, Delivery
+from notifications.models import Channel, Delivery, Recipient
 from project.scopes import Scope
 from tests.brokers.counterparts import counterpart
 from tests.live import Live, wait_until
@@ -51,6 +51,7 @@ class Stack:
         )
         live.manage("apply", "examples")
         Channel.objects.update(retry_schedule=["0s"])
+        Recipient.objects.update(quiet_hours={})  # nor does the hour at which the tests run keep mail back
         _, self.key = ApiKey.issue(Source.objects.get(name="local"), "tests", [Scope.EVENTS_WRITE, Scope.EVENTS_READ])
         live.start("web", "worker", "performer", "sender", "clock")
         live.wait_ready()
