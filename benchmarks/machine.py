@@ -6,10 +6,47 @@ import os
 import platform
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from statistics import median
+from typing import Any, Final, Self
 
 ROUNDS = 5
+USUAL: Final = 18.0  # ms of CPU that the fixed piece takes on the usual machine, with every core busy
+EVERY: Final = 3.0  # seconds from one piece to the next
+
+
+class Speed:
+    """How long the fixed piece takes while something else is measured: machines slow down for minutes.
+
+    `with Speed() as speed`: a process of its own does a piece every few seconds, a hundredth of what one core can.
+    """
+
+    def __enter__(self) -> Self:
+        context = get_context("spawn")
+        self._pieces, there = context.Pipe(duplex=False)
+        self._process = context.Process(target=_sample, args=(there,), daemon=True)
+        self._process.start()
+        there.close()  # or nobody would notice the end of that process
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._process.kill()
+
+    def lap(self) -> float:
+        """The median piece since the last lap, in ms of CPU."""
+        pieces: list[float] = [self._pieces.recv()]
+        while self._pieces.poll():
+            pieces.append(self._pieces.recv())
+        return 1000 * median(pieces)
+
+
+def _sample(there: Connection) -> None:
+    with suppress(BrokenPipeError, KeyboardInterrupt):
+        while True:
+            time.sleep(EVERY)
+            there.send(_piece(10))
 
 
 def told(postgres: str) -> str:

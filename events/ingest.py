@@ -156,7 +156,8 @@ class _Part:
 
     @property
     def large(self) -> bool:
-        return len(self.rows) > FEW or sum(len(row) for *_, row in self.rows) > SMALL
+        came = sum(len(original["body"]) for original in self.originals)
+        return len(self.rows) > FEW or came + sum(len(row) for *_, row in self.rows) > SMALL
 
 
 def _store(events: Sequence[Incoming]) -> list[Stored]:

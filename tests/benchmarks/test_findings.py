@@ -13,6 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks import findings, targets
 from benchmarks.bench import FULL, QUICK
 from benchmarks.findings import cpu_cells, percentile, write_section
+from benchmarks.machine import USUAL, Speed
 from benchmarks.measures import MEASURES
 from benchmarks.targets import TARGETS, verdicts
 
@@ -60,11 +61,31 @@ def test_every_measurement_has_its_place_in_the_document(tmp_path: Path) -> None
 
 
 def test_a_target_is_met_missed_or_not_measured() -> None:
-    lines = verdicts({"single.cpu": 1.9, "batches.cpu": 0.7, "single.rate": 900.0}).splitlines()[2:]
+    figures = {"single.cpu": 1.9, "batches.cpu": 0.7, "single.rate": 900.0}
+    lines = verdicts(figures, dict.fromkeys(figures, USUAL)).splitlines()[2:]
     ends = [line.split("|")[-2].strip() for line in lines]
     assert ends[:2] == ["not met", "met"]
     assert ends[3] == "met"
     assert ends.count("not measured") == len(TARGETS) - 3
+
+
+def test_figures_are_held_against_their_targets_at_the_usual_speed() -> None:
+    figures = {"single.cpu": 2.4, "ratio": 4.0, "single.rate": 700.0, "latency.p99": 35.0, "memory.growth": 6.0}
+    by_name = {target.figure: target for target in TARGETS}
+    lines = verdicts(figures, dict.fromkeys(figures, USUAL * 1.5)).splitlines()[2:]
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[5:7]] for line in lines}
+    assert cells[by_name["single.cpu"].says] == ["1.60", "met"]
+    assert cells[by_name["single.rate"].says] == ["1,050", "met"]
+    assert cells[by_name["latency.p99"].says] == ["23.33 ms", "met"]
+    assert cells[by_name["ratio"].says] == ["4.00", "not met"]  # a slow machine is no excuse for these
+    assert cells[by_name["memory.growth"].says] == ["6.00 %", "not met"]
+
+
+def test_a_lap_tells_the_pieces_of_its_time() -> None:
+    with Speed() as speed:
+        first, second = speed.lap(), speed.lap()
+    assert 0 < first < 10_000
+    assert 0 < second < 10_000
 
 
 def test_sizes_named_on_the_command_line_replace_those_of_the_set() -> None:

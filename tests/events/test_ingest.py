@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection
 
 from events import ingest
-from events.cloudevents import Incoming
+from events.cloudevents import Incoming, Original
 from events.ingest import Stored, accept
 from events.models import Event, EventType, Source
 from project import together
@@ -26,10 +27,11 @@ def _shop() -> None:
     EventType.objects.create(name="order.paid")
 
 
-def send(id_: str) -> Stored:
+def send(id_: str, data: Any = None, original: Original | None = None) -> Stored:
     """In a thread of its own, as a request is."""
     try:
-        [stored] = accept([Incoming(type="order.paid", id=id_, data=None)], source="/shop")
+        event = Incoming(type="order.paid", id=id_, data=data, original=original)
+        [stored] = accept([event], source="/shop")
         return stored
     finally:
         connection.close()
@@ -82,3 +84,12 @@ def test_whoever_waits_for_somebody_elses_transaction_waits_alone() -> None:
             assert other.result(20).id == "A-2"
             assert not held.done()
         assert not held.result(20).duplicate
+
+
+def test_nobody_waits_for_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "PATIENCE", 20.0)
+    large = "x" * (ingest.SMALL + 1)
+    with ThreadPoolExecutor(2) as pool, somebody_stores("A-1"):
+        waiting(pool, "A-1")
+        pool.submit(send, "A-2", large).result(10)
+        pool.submit(send, "A-3", None, Original({}, large)).result(10)

@@ -4,6 +4,25 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 
+# Workers, who may be at work, take the two in either order: who waits longer than `deadlock_timeout` (1 s) for the second
+# may be the one that ends. So both are given back before, and asked for again.
+LOCK = """
+DO $$ BEGIN
+    SET LOCAL lock_timeout = '500ms';
+    FOR attempt IN 1..60 LOOP
+        BEGIN
+            LOCK TABLE workflows_run, workflows_steprun IN ACCESS EXCLUSIVE MODE;
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep(0.2);
+        END;
+    END LOOP;
+    RAISE EXCEPTION 'the workers leave no gap to change workflows_steprun in'
+        USING HINT = 'Stop worker, performer and sender, and migrate again; what is due waits for them.';
+END $$
+"""
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -11,11 +30,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # In the order in which workers take them, who may be at work: else the two could wait for each other in a circle.
-        migrations.RunSQL(
-            "SET LOCAL lock_timeout = '30s'; LOCK TABLE workflows_run, workflows_steprun IN ACCESS EXCLUSIVE MODE",
-            migrations.RunSQL.noop,
-        ),
+        migrations.RunSQL(LOCK, migrations.RunSQL.noop),
         migrations.AlterField(
             model_name='steprun',
             name='run',
