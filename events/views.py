@@ -97,6 +97,11 @@ class EventsView(APIView):
                 self._refusal = error
         return super().dispatch(request, *args, **kwargs)
 
+    def head(self, request: Request) -> Response:
+        # Where there is none, Django gives each view its `get` under this name: a view that holds itself, and with it
+        # the request and its body until the garbage collector comes by, some two thousand requests later.
+        return self.get(request)
+
     _refusal: Exception | None = None  # met with on the short way
 
     def perform_authentication(self, request: Request) -> None:

@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from celery.events.event import get_exchange
 from django.db import connection
 from django.utils import timezone
-from kombu import Connection, Exchange, Producer
+from kombu import Connection, Exchange, Producer, Queue
 
 from events.models import Event
 from project.cache import RedisCache
@@ -80,6 +83,35 @@ def test_a_worker_keeps_its_sessions_and_survives_the_loss_of_either_server(live
     live.valkey.restart()
     routed(live, "after-restart", seconds=45)
     assert live.children["worker"].poll() is None
+
+
+@pytest.mark.flow
+def test_what_a_task_tells_flower_comes_at_once_and_also_when_its_worker_ends(live: Live) -> None:
+    live.start("worker")
+    routed(live, "first", seconds=60)
+    messages: list[list[dict[str, Any]]] = []
+    with Connection(live.valkey.url) as listening:
+        exchange = get_exchange(listening, name=app.conf.event_exchange)
+        queue = Queue("listening", exchange, routing_key="task.#", auto_delete=True)
+
+        def told(task: str) -> list[list[str]]:
+            """What each message says of the task."""
+            with suppress(TimeoutError):
+                listening.drain_events(timeout=0.1)
+            found = [[event["type"] for event in message if event["uuid"] == task] for message in messages]
+            return list(filter(None, found))
+
+        with listening.Consumer(queue, callbacks=[lambda body, _: messages.append(body)], accept=["json"]):
+            task = app.send_task("events.route", connection=listening).id
+            wait_until(lambda: "task-succeeded" in chain(*told(task)), seconds=10, what="messages to Flower")
+            assert list(chain(*told(task))) == ["task-received", "task-started", "task-succeeded"]
+            assert len(told(task)) < 3
+
+            last = app.send_task("events.route", connection=listening).id
+            with redis.Redis.from_url(live.valkey.url) as client:
+                wait_until(lambda: client.llen("events") == 0, seconds=10, what="the worker's taking a message")
+            live.stop("worker")
+            wait_until(lambda: "task-succeeded" in chain(*told(last)), seconds=10, what="the end of the last task")
 
 
 def sessions() -> int:
