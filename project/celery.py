@@ -14,7 +14,9 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.delayed_delivery import DelayedDelivery
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
-from kombu.transport.redis import Channel
+from kombu import Message
+from kombu.transport import virtual
+from kombu.transport.redis import Channel, QoS
 
 from project.memory import settle
 from project.registry import load_all
@@ -49,6 +51,28 @@ def _kept_client(self: Channel, asynchronous: bool = False) -> Any:
 
 # kombu makes a client for every command it sends, which costs twice the command: redis-py 8 fills a dictionary for it.
 Channel._create_client = _kept_client  # type: ignore[attr-defined]
+
+
+class _Taken(QoS):
+    """What a worker has taken and not acknowledged. kombu keeps a copy of each in Redis, which a bell does not need."""
+
+    def append(self, message: Message, delivery_tag: str) -> None:
+        way = virtual.QoS if _is_bell(message) else QoS
+        way.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        message = self._delivered.get(delivery_tag)  # type: ignore[union-attr]  # celery-types: None
+        way = virtual.QoS if message and _is_bell(message) else QoS
+        way.ack(self, delivery_tag)
+
+
+def _is_bell(message: Message) -> bool:
+    task = app.tasks.get(message.headers.get("task", ""))
+    return task is not None and not task.acks_late
+
+
+# To write the copy and to delete it costs as much as to fetch the message.
+Channel.QoS = _Taken
 
 TOLD_AFTER = 0.25  # seconds
 

@@ -16,7 +16,7 @@ import redis
 from celery.events.event import get_exchange
 from django.db import connection
 from django.utils import timezone
-from kombu import Connection, Exchange, Producer, Queue
+from kombu import Connection, Exchange, Message, Producer, Queue
 
 from events.models import Event
 from project.cache import RedisCache
@@ -169,6 +169,22 @@ def test_a_channel_keeps_its_client_as_long_as_its_connections(live: Live) -> No
         with channel.conn_or_acquire() as new:
             assert new is not one
             assert new.ping()
+
+
+@pytest.mark.parametrize(("task", "copies"), [("events.route", 0), ("workflows.answered", 1)])
+def test_redis_keeps_a_copy_only_of_a_message_that_is_work(live: Live, task: str, copies: int) -> None:
+    """A lost bell the clock finds; of a foreign worker's answer the message is all there is."""
+    taken: list[Message] = []
+    with Connection(live.valkey.url) as connection, redis.Redis.from_url(live.valkey.url) as client:
+        app.send_task(task, queue="events", connection=connection)
+        channel: Any = connection.default_channel
+        with connection.Consumer(app.amqp.queues["events"](channel), on_message=taken.append):
+            while not taken:
+                connection.drain_events(timeout=5)
+            assert client.hlen("unacked") == copies
+            taken[0].ack()
+            assert client.hlen("unacked") == 0
+            assert not channel.qos._delivered.keys() - channel.qos._dirty
 
 
 def test_the_cache_keeps_its_client(live: Live) -> None:
