@@ -20,7 +20,7 @@ from project.processes import PROCESSES
 from tests.brokers.counterparts import COUNTERPARTS, Absent, Counterpart, Sent, counterpart, stop_all
 
 BATCHES = 4  # times as many events as in a load of single posts
-PORTIONS = 20  # times as many as may wait at a broker, at most
+PORTIONS = 6  # times as many as may wait at a broker, at most
 COUNT = "SELECT count(*) FROM events_event"
 
 

@@ -50,6 +50,8 @@ async def measure(bench: Bench) -> Findings:
         "batches.cpu": batches.cpu_total,
         "batches.rate": batches.end_to_end,
         "ratio": ratio,
+        "chain.cpu": chain.cpu_total,
+        "chain.p50": p50,
     }
     return found
 

@@ -81,6 +81,14 @@ def test_figures_are_held_against_their_targets_at_the_usual_speed() -> None:
     assert cells[by_name["memory.growth"].says] == ["6.00 %", "not met"]
 
 
+def test_no_figure_is_excused_by_more_than_the_chain_was_slower() -> None:
+    figures = {"single.cpu": 3.6, "latency.p50": 18.0, "chain.cpu": 27.6, "chain.p50": 25.8}
+    lines = verdicts(figures, dict.fromkeys(figures, USUAL * 3)).splitlines()[2:]
+    cells = [[cell.strip() for cell in line.split("|")[3:7]] for line in lines]
+    assert ["3.60", "2.00", "1.80", "met"] in cells
+    assert ["18.00 ms", "1.50", "12.00 ms", "not met"] in cells
+
+
 def test_a_lap_tells_the_pieces_of_its_time() -> None:
     with Speed() as speed:
         first, second = speed.lap(), speed.lap()
