@@ -61,7 +61,7 @@ class _Taken(QoS):
         way.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        message = self._delivered.get(delivery_tag)  # type: ignore[union-attr]  # celery-types: None
+        message = self._delivered.get(delivery_tag)  # type: ignore[union-attr]  # None in its class only
         way = virtual.QoS if message and _is_bell(message) else QoS
         way.ack(self, delivery_tag)
 
@@ -79,12 +79,13 @@ TOLD_AFTER = 0.25  # seconds
 
 def _tell_soon(self: Any) -> None:
     now = time.monotonic()
-    if self.hub and now >= self.__dict__.get("_telling_by", 0.0):
-        self.__dict__["_telling_by"] = now + TOLD_AFTER
+    if self.hub and now >= getattr(self, "_telling_by", 0.0):
+        self._telling_by = now + TOLD_AFTER
         self.hub.call_later(TOLD_AFTER, self._flush_events)
 
 
 # A task tells Flower three things. Celery sends each by itself, and the first before the task is begun.
+# (celery-types has the method return a function.)
 Consumer.on_send_event_buffered = _tell_soon  # type: ignore[assignment, method-assign]
 
 # On quorum queues a worker would declare 28 queues and exchanges for tasks with an eta, and there are none.
